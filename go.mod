@@ -1,6 +1,7 @@
 module github.com/calimero-go/core
 
-go 1.26
+go 1.26.0
+
 require (
 	filippo.io/edwards25519 v1.2.0
 	github.com/agext/levenshtein v1.2.1
@@ -31,6 +32,7 @@ require (
 	github.com/multiformats/go-multibase v0.2.0
 	github.com/multiformats/go-multihash v0.2.3
 	github.com/multiformats/go-varint v0.0.7
+	github.com/near/borsh-go v0.3.1
 	github.com/oklog/run v1.1.0
 	github.com/pelletier/go-toml/v2 v2.4.3
 	github.com/prometheus/client_golang v1.25.0
@@ -54,4 +56,9 @@ require (
 	google.golang.org/protobuf v1.36.12
 	lukechampine.com/blake3 v1.2.1
 	pgregory.net/rapid v1.3.0
+)
+
+require (
+	github.com/near/borsh-go v0.3.1 // indirect
+	go.yaml.in/yaml/v3 v3.0.5 // indirect
 )
