@@ -107,7 +107,7 @@ tidy-check:
 	cd tools && $(GO) mod tidy -diff
 
 imports-check:
-	$(GO) test -run '^TestImports' ./tests
+	$(GO) test -count=1 -run '^TestImports' ./tests
 
 apps-check:
 	sh tests/apps/check.sh
