@@ -1,0 +1,302 @@
+// Package executor runs methods in the runtime plugin: a bounded number at a time, each on a lane of its own, with the
+// steps that lead the plugin's row copy to the core's version, and once more when the plugin died under it
+// (runtime-protocol.md). An execution has no effect until the caller commits its result.
+package executor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	goruntime "runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/calimero-go/core/plugin-sdk/domain"
+	"github.com/calimero-go/core/plugin-sdk/errkind"
+	"github.com/calimero-go/core/plugin-sdk/runtime"
+)
+
+// Options bound the executions. Zero fields get the defaults of the runtime protocol.
+type Options struct {
+	// Lanes is the number of parallel executions; 0 = two per CPU. The plugin's own bound holds too.
+	Lanes int
+	// Fuel in instructions, Deadline for one execution, MemoryPages of 64 KiB, MaxModule in bytes.
+	Fuel        uint64
+	Deadline    time.Duration
+	MemoryPages uint32
+	MaxModule   uint64
+	Limits      runtime.Limits
+	// Grace is how long after its deadline a plugin may stay silent before Kill is called.
+	Grace time.Duration
+	// AllowUnmetered starts with a plugin that lacks fuel or deadline.
+	AllowUnmetered bool
+	// Kill ends a runtime process that does not answer; may be nil.
+	Kill func(reason string)
+	// Registerer may be nil.
+	Registerer prometheus.Registerer
+	Logger     *slog.Logger
+}
+
+func (o Options) withDefaults() Options {
+	if o.Lanes <= 0 {
+		o.Lanes = 2 * goruntime.NumCPU()
+	}
+	if o.Fuel == 0 {
+		o.Fuel = 100_000_000_000
+	}
+	if o.Deadline == 0 {
+		o.Deadline = 30 * time.Second
+	}
+	if o.MemoryPages == 0 {
+		o.MemoryPages = 4096
+	}
+	if o.MaxModule == 0 {
+		o.MaxModule = 10 << 20
+	}
+	if o.Grace == 0 {
+		o.Grace = 2 * time.Second
+	}
+	if o.Kill == nil {
+		o.Kill = func(string) {}
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return o
+}
+
+// Host answers a running execution: the rows of its context, blobs, host functions. It takes no lock and starts no
+// execution.
+type Host = runtime.Host
+
+// Request is one execution.
+type Request struct {
+	Application domain.ApplicationID
+	Module      domain.Hash
+	// Wasm opens the bytes of Module, for a plugin that does not have it.
+	Wasm func(ctx context.Context) (io.ReadCloser, error)
+
+	Context    domain.ContextID
+	Executor   domain.PublicKey
+	Method     string
+	Input      []byte
+	Kind       runtime.CallKind
+	TimeFloor  uint64
+	HasPrivate bool
+	Detail     runtime.WriteDetail
+	Grants     []runtime.Grant
+
+	// Copy is the context's, held under the context's lock until the result is committed or discarded.
+	Copy *Copy
+	Host Host
+	// Ahead returns the rows expected to be read (≤ runtime.MaxReadAhead); asked when the plugin cannot have them.
+	Ahead func(ctx context.Context) ([]runtime.Row, error)
+	// Restart is called before the execution runs again after the plugin died: what Host staged is void.
+	Restart func() error
+}
+
+// Result is the outcome with the id to accept.
+type Result struct {
+	*runtime.Result
+	Exec uint64
+}
+
+// Executor runs executions. Its methods may be called concurrently.
+type Executor struct {
+	opts    Options
+	rt      runtime.Runtime
+	lanes   *lanes
+	nextID  atomic.Uint64
+	deaths  deaths
+	again   sync.Mutex // executions that outlived a death run one at a time
+	metrics *metrics
+}
+
+// New asks the plugin what it can do and makes an executor for it.
+func New(ctx context.Context, rt runtime.Runtime, opts Options) (*Executor, error) {
+	opts = opts.withDefaults()
+	e, err := rt.Engine(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("ask the runtime plugin for its engine: %w", err)
+	}
+	for _, c := range []string{runtime.CapFuel, runtime.CapDeadline} {
+		if !has(e.Capabilities, c) && !opts.AllowUnmetered {
+			return nil, errkind.Precondition.Errorf("runtime engine %s %s lacks the capability %q: a guest could run for "+
+				"ever; choose another runtime plugin or set execution.allow_unmetered = true", e.Name, e.Version, c)
+		}
+	}
+	n := opts.Lanes
+	if e.MaxLanes > 0 {
+		n = min(n, e.MaxLanes)
+	}
+	x := &Executor{opts: opts, rt: rt, lanes: newLanes(rt, n), metrics: newMetrics(opts.Registerer)}
+	x.deaths.now = time.Now
+	return x, nil
+}
+
+func has(list []string, s string) bool {
+	for _, x := range list {
+		if x == s {
+			return true
+		}
+	}
+	return false
+}
+
+// Close waits for the executions in flight and closes the lanes.
+func (x *Executor) Close() { x.lanes.close() }
+
+// Run runs one execution. What the guest does wrong is in the result; an error means that the node could not run it.
+func (x *Executor) Run(ctx context.Context, req *Request) (*Result, error) {
+	if f := x.deaths.refused(req.Application); f != nil {
+		return &Result{Result: &runtime.Result{Fault: f}}, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, x.opts.Deadline)
+	defer cancel()
+
+	var effects atomic.Bool
+	host := &watchedHost{Host: req.Host, effects: &effects}
+	start := time.Now()
+	res, err := x.attempt(ctx, req, host)
+	if err != nil && died(err) {
+		x.deaths.add(req.Application, req.Method)
+		req.Copy.Lost()
+		x.opts.Logger.Warn("runtime plugin stopped during an execution", "application", req.Application, "context",
+			req.Context, "method", req.Method, "err", err)
+		if effects.Load() {
+			return nil, errkind.Unavailable.Errorf("the runtime plugin stopped while running %q after the method had "+
+				"effects outside the node; it is not run again: %w", req.Method, err)
+		}
+		res, err = x.runAgain(ctx, req, host)
+	}
+	x.metrics.observe(req.Kind, res, err, time.Since(start))
+	return res, err
+}
+
+// runAgain repeats an execution on the plugin's next generation, alone, so that a second death names its cause.
+func (x *Executor) runAgain(ctx context.Context, req *Request, host Host) (*Result, error) {
+	x.again.Lock()
+	defer x.again.Unlock()
+	if req.Restart != nil {
+		if err := req.Restart(); err != nil {
+			return nil, err
+		}
+	}
+	res, err := x.attempt(ctx, req, host)
+	if err != nil && died(err) {
+		req.Copy.Lost()
+		if x.deaths.add(req.Application, req.Method) {
+			return &Result{Result: &runtime.Result{Fault: x.deaths.refused(req.Application)}}, nil
+		}
+	}
+	return res, err
+}
+
+func died(err error) bool {
+	return errors.Is(err, errkind.Unavailable) && errkind.IsRetryable(err) && !errors.Is(err, errNoLane)
+}
+
+var errNoLane = errors.New("no lane")
+
+func (x *Executor) attempt(ctx context.Context, req *Request, host Host) (*Result, error) {
+	s, err := x.lanes.acquire(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errNoLane, err)
+	}
+	defer x.lanes.release(s)
+
+	res, err := x.execute(ctx, s, req, host)
+	if err == nil && res.Fault != nil && res.Fault.Kind == runtime.FaultUnknownModule {
+		if err := x.prepare(ctx, req); err != nil {
+			var f *runtime.Fault
+			if errors.As(err, &f) {
+				return &Result{Result: &runtime.Result{Fault: f}}, nil
+			}
+			return nil, err
+		}
+		res, err = x.execute(ctx, s, req, host)
+	}
+	return res, err
+}
+
+// execute runs req on the lane of s, opening one if needed; a lane that broke while idle is opened once more.
+func (x *Executor) execute(ctx context.Context, s *slot, req *Request, host Host) (*Result, error) {
+	if err := x.lanes.open(ctx, s); err != nil {
+		return nil, fmt.Errorf("open an execution lane: %w", err)
+	}
+	id := x.nextID.Add(1)
+	state := req.Copy.State()
+	if req.Copy.cold && req.Ahead != nil {
+		ahead, err := req.Ahead(ctx)
+		if err != nil {
+			return nil, err
+		}
+		state.Ahead = ahead
+	}
+	deadline, _ := ctx.Deadline()
+	left := time.Until(deadline)
+	if left < time.Millisecond {
+		return nil, errkind.Deadline.Errorf("no time left to run %q", req.Method)
+	}
+	e := &runtime.Execute{
+		ID: id, Module: req.Module, Context: req.Context, Executor: req.Executor, Method: req.Method, Input: req.Input,
+		Kind: req.Kind, State: state, Grants: req.Grants, TimeFloor: req.TimeFloor, HasPrivate: req.HasPrivate,
+		Detail: req.Detail,
+		Budget: runtime.Budget{Fuel: x.opts.Fuel, DeadlineMillis: uint32(left.Milliseconds()),
+			MemoryPages: x.opts.MemoryPages, Limits: x.opts.Limits},
+	}
+	silent := time.AfterFunc(left+x.opts.Grace, func() {
+		x.opts.Kill(fmt.Sprintf("no answer %v after the deadline of %q (application %s)", x.opts.Grace, req.Method,
+			req.Application))
+	})
+	defer silent.Stop()
+	r, err := s.lane.Execute(ctx, e, host)
+	if err != nil {
+		s.drop()
+		req.Copy.Lost()
+		return nil, fmt.Errorf("run %q: %w", req.Method, err)
+	}
+	req.Copy.Told()
+	return &Result{Result: r, Exec: id}, nil
+}
+
+// prepare hands the module's bytes to the plugin.
+func (x *Executor) prepare(ctx context.Context, req *Request) error {
+	r, err := req.Wasm(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = r.Close() }()
+	if _, err := x.rt.Prepare(ctx, req.Module, x.opts.MaxModule, r); err != nil {
+		return fmt.Errorf("prepare module %s: %w", req.Module, err)
+	}
+	return nil
+}
+
+// Forget drops the plugin's copies of contexts that are gone; failure costs only memory.
+func (x *Executor) Forget(ctx context.Context, contexts ...domain.ContextID) {
+	if err := x.rt.Forget(ctx, nil, contexts); err != nil {
+		x.opts.Logger.Debug("runtime plugin did not forget contexts", "err", err)
+	}
+}
+
+// watchedHost notes calls with effects outside the node.
+type watchedHost struct {
+	Host
+	effects *atomic.Bool
+}
+
+func (h *watchedHost) HostFn(ctx context.Context, ns, fn string, args []byte) ([]byte, error) {
+	h.effects.Store(true)
+	return h.Host.HostFn(ctx, ns, fn, args)
+}
+
+func (h *watchedHost) BlobAnnounce(ctx context.Context, blob domain.BlobID, to domain.ContextID) error {
+	h.effects.Store(true)
+	return h.Host.BlobAnnounce(ctx, blob, to)
+}
