@@ -25,6 +25,7 @@ export CGO_LDFLAGS := -O2 -g -L$(WASMER_LIB) -Wl,-rpath,$(WASMER_LIB)
 endif
 
 .DEFAULT_GOAL := help
+.NOTPARALLEL:
 .PHONY: help build run test unit e2e race conformance bench fuzz proto apps clean \
 	check fmt-check vet lint proto-check tidy-check imports-check apps-check
 
