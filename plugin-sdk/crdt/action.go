@@ -150,8 +150,10 @@ func SignUserActions(actions []Action, key domain.PrivateKey) int {
 			data == nil || !data.Signature.IsZero() {
 			continue
 		}
+		fresh := &SignatureData{Nonce: a.Time()} // before the payload, which covers the nonce
+		a.Metadata.Storage.Signature = fresh
 		payload := a.SigningPayload()
-		a.Metadata.Storage.Signature = &SignatureData{Signature: key.Sign(payload[:]), Nonce: a.Time()}
+		fresh.Signature = key.Sign(payload[:])
 		signed++
 	}
 	return signed

@@ -80,7 +80,6 @@ func (s *StorageDelta) DecodeBorsh(d *borsh.Decoder) {
 		s.Comparisons = []Comparison{}
 		return
 	}
-	start := *d
 	switch d.U8("kind") {
 	case deltaActions:
 		s.Actions = readActions(d)
@@ -90,7 +89,6 @@ func (s *StorageDelta) DecodeBorsh(d *borsh.Decoder) {
 			return c
 		})
 	default:
-		*d = start
 		d.Fail("kind", ErrDeltaTag)
 	}
 }
