@@ -12,7 +12,7 @@ import (
 const (
 	minMetadata   = 8 + 8 + 1 + 1 + 1
 	minChild      = 32 + 32 + minMetadata
-	minAction     = 1 + 32
+	minAction     = 1 // one bad tag is reported as such, as the reference does, not as a short input
 	minComparison = 1 + 32 + 32 + 32 + 4 + 4 + minMetadata
 )
 
