@@ -123,7 +123,9 @@ impl Blobs {
             let mut buffer = vec![0; n as usize];
             let got = env::blob_read(fd, &mut buffer);
             if got != n || (0..n).any(|i| buffer[i as usize] != pattern(offset + i)) {
-                app::bail!(format_args!("wrong content in {n} bytes at {offset}, read {got}"));
+                app::bail!(format_args!(
+                    "wrong content in {n} bytes at {offset}, read {got}"
+                ));
             }
             offset += n;
         }

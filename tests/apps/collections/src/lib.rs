@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use calimero_sdk::app;
 use calimero_sdk::borsh::{BorshDeserialize, BorshSerialize};
+use calimero_sdk::{app, PublicKey};
 use calimero_storage::collections::{
     Counter, LwwRegister, PNCounter, ReplicatedGrowableArray, UnorderedMap, UnorderedSet, Vector,
 };
@@ -52,9 +52,9 @@ impl Collections {
     pub fn visits(&self) -> app::Result<u64> {
         Ok(self.visits.value()?)
     }
-    /// What one member (its 32-byte key as a list of numbers) contributed.
-    pub fn visits_of(&self, executor: [u8; 32]) -> app::Result<u64> {
-        Ok(self.visits.get_positive_count(&executor)?)
+    /// What one member contributed.
+    pub fn visits_of(&self, member: PublicKey) -> app::Result<u64> {
+        Ok(self.visits.get_positive_count(&member)?)
     }
     /// Moves the stock up or down by `by` single steps.
     pub fn change_stock(&mut self, by: i32) -> app::Result<i64> {
@@ -151,7 +151,12 @@ impl Collections {
     // Map of maps.
 
     /// Returns the cell's old value.
-    pub fn set_cell(&mut self, row: String, column: String, value: String) -> app::Result<Option<String>> {
+    pub fn set_cell(
+        &mut self,
+        row: String,
+        column: String,
+        value: String,
+    ) -> app::Result<Option<String>> {
         let mut cells = self.table.get(&row)?.unwrap_or_default();
         let old = cells.insert(column, LwwRegister::new(value))?;
         self.table.insert(row, cells)?;

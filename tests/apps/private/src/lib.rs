@@ -109,7 +109,11 @@ impl Private {
         env::private_storage_remove(&key)
     }
     /// Write, read back, remove, read again, all in one call.
-    pub fn raw_round_trip(&mut self, key: Vec<u8>, value: Vec<u8>) -> (Option<Vec<u8>>, bool, Option<Vec<u8>>) {
+    pub fn raw_round_trip(
+        &mut self,
+        key: Vec<u8>,
+        value: Vec<u8>,
+    ) -> (Option<Vec<u8>>, bool, Option<Vec<u8>>) {
         env::private_storage_write(&key, &value);
         let read = env::private_storage_read(&key);
         let removed = env::private_storage_remove(&key);

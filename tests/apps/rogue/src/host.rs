@@ -109,7 +109,15 @@ pub fn ed25519_verify(signature: &[u8], key: &[u8], message: &[u8]) -> u32 {
 /// Leaves the host's answer in REGISTER.
 pub fn fetch(url: &[u8]) -> u32 {
     let (url, method, empty) = (Slice::of(url), Slice::of(b"GET"), Slice::of(b""));
-    unsafe { sys::fetch(address(&url), address(&method), address(&empty), address(&empty), REGISTER) }
+    unsafe {
+        sys::fetch(
+            address(&url),
+            address(&method),
+            address(&empty),
+            address(&empty),
+            REGISTER,
+        )
+    }
 }
 
 /// Calls a host function with `at` for every descriptor address it takes.
@@ -166,14 +174,18 @@ pub fn call_with(function: &str, bad: Slice) -> Option<u64> {
             unsafe { sys::emit_with_handler(address(&event), address(&bad)) };
             Some(0)
         }
-        "xcall" => call_at(function, address(&[Slice::of(&[1; 32]), Slice::of(b"get"), bad])),
+        "xcall" => call_at(
+            function,
+            address(&[Slice::of(&[1; 32]), Slice::of(b"get"), bad]),
+        ),
         "blob_announce_to_context" | "blob_open" | "blob_close" => {
             call_at(function, address(&Slice::at(bad.pointer, 32)))
         }
         "time_now" => call_at(function, address(&Slice::at(bad.pointer, 8))),
         "ed25519_verify" => {
             let (signature, key) = (Slice::at(bad.pointer, 64), Slice::at(bad.pointer, 32));
-            let result = unsafe { sys::ed25519_verify(address(&signature), address(&key), address(&bad)) };
+            let result =
+                unsafe { sys::ed25519_verify(address(&signature), address(&key), address(&bad)) };
             Some(result.into())
         }
         _ => call_at(function, address(&bad)),

@@ -172,7 +172,7 @@ impl Rogue {
     pub fn recurse(&self, depth: u64) -> u64 {
         recursion::plain(depth)
     }
-    /// Through two functions that call each other by pointer.
+    /// Through a function pointer: call_indirect at every level.
     pub fn recurse_indirect(&self, depth: u64) -> u64 {
         recursion::indirect(depth)
     }

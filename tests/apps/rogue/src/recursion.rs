@@ -18,12 +18,15 @@ pub fn plain(n: u64) -> u64 {
     mix(plain(n - 1), n)
 }
 
+/// Read back volatile, so that the call stays indirect.
+static mut NEXT: fn(u64) -> u64 = indirect;
+
 #[inline(never)]
 pub fn indirect(n: u64) -> u64 {
     if n == 0 {
         return 1;
     }
-    let next = black_box(indirect as fn(u64) -> u64);
+    let next = unsafe { (&raw const NEXT).read_volatile() };
     mix(next(n - 1), n)
 }
 

@@ -229,7 +229,10 @@ impl Types {
     pub fn echo_option(&self, v: Option<u32>) -> Option<u32> {
         v
     }
-    pub fn echo_nested(&self, v: BTreeMap<String, Vec<Option<Point>>>) -> BTreeMap<String, Vec<Option<Point>>> {
+    pub fn echo_nested(
+        &self,
+        v: BTreeMap<String, Vec<Option<Point>>>,
+    ) -> BTreeMap<String, Vec<Option<Point>>> {
         v
     }
     pub fn echo_mode(&self, v: Mode) -> Mode {
@@ -345,7 +348,10 @@ impl Types {
         app::emit!(Event::Unit);
         app::emit!(Event::Newtype("one"));
         app::emit!(Event::Tuple(2, "two"));
-        app::emit!(Event::Struct { id: 3, name: "three" });
+        app::emit!(Event::Struct {
+            id: 3,
+            name: "three"
+        });
         Ok(())
     }
     /// Logs each line.

@@ -85,23 +85,43 @@ impl Xcall {
         env::xcall(&context, &method, &params);
     }
     /// The same from a `&self` method, which commits nothing itself.
-    pub fn call_in_view(&self, context: ContextId, method: String, params: Value) -> app::Result<()> {
+    pub fn call_in_view(
+        &self,
+        context: ContextId,
+        method: String,
+        params: Value,
+    ) -> app::Result<()> {
         queue(&context, &method, &params)
     }
     /// Queues the call and fails: it must not run.
-    pub fn call_then_fail(&mut self, context: ContextId, method: String, params: Value) -> app::Result<()> {
+    pub fn call_then_fail(
+        &mut self,
+        context: ContextId,
+        method: String,
+        params: Value,
+    ) -> app::Result<()> {
         queue(&context, &method, &params)?;
         app::bail!("caller failed on purpose")
     }
     /// Records locally, then queues: the target must see the caller's commit.
-    pub fn record_and_call(&mut self, note: String, context: ContextId, method: String, params: Value) -> app::Result<()> {
+    pub fn record_and_call(
+        &mut self,
+        note: String,
+        context: ContextId,
+        method: String,
+        params: Value,
+    ) -> app::Result<()> {
         self.remember(note)?;
         queue(&context, &method, &params)
     }
     /// Queues `record("<prefix><i>")` n times, in order.
     pub fn call_many(&mut self, context: ContextId, n: u32, prefix: String) -> app::Result<()> {
         for i in 0..n {
-            queue(&context, "record", &json!({ "note": format!("{prefix}{i}") }))?;
+            queue(
+                &context,
+                "record",
+                &json!({ "note": format!("{prefix}{i}") }),
+            )?;
         }
         Ok(())
     }
@@ -127,7 +147,11 @@ impl Xcall {
             return Ok(());
         }
         let me: ContextId = env::context_id().into();
-        queue(&peer, "ping_pong", &json!({ "peer": me, "depth": depth - 1 }))
+        queue(
+            &peer,
+            "ping_pong",
+            &json!({ "peer": me, "depth": depth - 1 }),
+        )
     }
     /// Calls itself twice at every level: 2^depth calls unless the node stops it.
     pub fn explode(&mut self, depth: u32) -> app::Result<()> {
