@@ -229,7 +229,7 @@ func TestDepthIsBounded(t *testing.T) {
 // A count is believed only as far as the input backs it: big items read from few bytes each do not multiply memory.
 func TestMemoryFollowsInput(t *testing.T) {
 	// Not parallel: it measures the process's allocations.
-	type wide struct{ pad [4096]byte }
+	type wide [4096]byte
 	in := make([]byte, 4+1<<20)
 	in[0], in[1], in[2] = 0, 0, 0x10 // 2^20 items of one byte each, all present
 	in[4] = 2                        // and the first is wrong

@@ -194,8 +194,8 @@ func (d *Decoder) Some(field string) bool {
 	start := d.off
 	v := d.U8(field)
 	if v > 1 {
-		d.failAt(field, start, //nolint:staticcheck // reference text
-			fmt.Errorf("Invalid Option representation: %d. The first byte must be 0 or 1", v))
+		err := fmt.Errorf("Invalid Option representation: %d. The first byte must be 0 or 1", v) //nolint:staticcheck // reference text
+		d.failAt(field, start, err)
 	}
 	return v == 1
 }

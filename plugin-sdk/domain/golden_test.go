@@ -87,9 +87,12 @@ func TestBase58Refusals(t *testing.T) {
 		require.EqualError(t, contextErr, c.Out.Error, c.Name)
 		require.EqualError(t, jsonErr, c.Out.JSONError, c.Name)
 	}
-	for _, notText := range []string{"1", "null", "[1]", "{}", "true"} {
+	for notText, kind := range map[string]string{
+		"1": "integer `1`", "1.5": "floating point `1.5`", "null": "null", "[1]": "sequence", "{}": "map",
+		"true": "boolean `true`",
+	} {
 		var v domain.Hash
-		require.Error(t, v.UnmarshalJSON([]byte(notText)), notText)
+		require.EqualError(t, v.UnmarshalJSON([]byte(notText)), "invalid type: "+kind+", expected a base58 encoded hash")
 	}
 }
 

@@ -1,6 +1,7 @@
 package domain
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 )
@@ -17,7 +18,7 @@ func jsonString(data []byte, what string) (string, error) {
 	return text, nil
 }
 
-// jsonKind names the kind of a JSON value for an error text.
+// jsonKind names a JSON value as the reference's reader does in its errors.
 func jsonKind(data []byte) string {
 	if len(data) == 0 {
 		return "nothing"
@@ -26,14 +27,14 @@ func jsonKind(data []byte) string {
 	case 'n':
 		return "null"
 	case 't', 'f':
-		return "boolean"
+		return "boolean `" + string(data) + "`"
 	case '[':
 		return "sequence"
 	case '{':
 		return "map"
-	case '"':
-		return "string"
-	default:
-		return "number"
 	}
+	if bytes.ContainsAny(data, ".eE") {
+		return "floating point `" + string(data) + "`"
+	}
+	return "integer `" + string(data) + "`"
 }
