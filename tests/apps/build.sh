@@ -32,6 +32,12 @@ std=$sysroot/lib/rustlib/src/rust
 [ -f "$std/library/std/Cargo.toml" ] || fail "no std sources in $std ($debian; with rustup: rustup component add rust-src)"
 std_real=$(cd "$std" && pwd -P)
 
+# Cargo takes later releases of the SDK's own dependencies, with other formats,
+# whenever the lock file is made anew.
+sdk=0.10.1-rc.10
+other=$(awk -v want="\"$sdk\"" '/^name = "calimero-/ { name = $3; getline; if ($3 != want) print name, $3 }' Cargo.lock)
+[ -z "$other" ] || fail "Cargo.lock must pin every calimero crate to $sdk (cargo update -p NAME --precise $sdk), has: $other"
+
 "$CARGO" fetch --locked
 
 # Panic messages carry source paths: give them names that are the same on every
