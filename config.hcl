@@ -1,0 +1,121 @@
+# The node's configuration, with every setting and its default. `merod config check` reads it and starts nothing.
+#
+# Relative paths start at this file's folder; ~/ is your home. The command line (--home, --node) wins over this file,
+# and so does the config.toml that `merod init` writes into the node's folder.
+version = 1
+
+node {
+  name = "node"
+  home = ".home" # the node's folder is home/name
+}
+
+server {
+  listen = ["127.0.0.1:2528", "[::1]:2528"] # numeric address:port; port 0 takes a free one
+
+  # The auth plugin that checks tokens, by its name below. "none" lets everybody in: only on loopback addresses, or with
+  # behind_proxy = true, when a reverse proxy authenticates the callers.
+  auth         = "local"
+  behind_proxy = false
+
+  admin     = true # /admin-api
+  jsonrpc   = true # /jsonrpc
+  websocket = true # /ws
+  sse       = true # /sse
+
+  max_body            = "16MiB" # of a request
+  max_upload          = "1GiB"  # of a blob or application
+  read_header_timeout = "10s"
+  idle_timeout        = "2m"
+  shutdown_timeout    = "15s" # for requests in flight
+  websocket_ping      = "30s" # 0s: none
+  websocket_pong      = "10s"
+
+  cors {
+    origins = ["*"] # [] sends no CORS headers
+  }
+}
+
+# Bounds for one run of an application's method.
+execution {
+  deadline        = "30s"
+  fuel            = 100000000000 # instructions
+  memory_pages    = 4096         # of 64 KiB, for one instance
+  memory_budget   = "2GiB"       # for all running instances; a call that does not fit waits
+  lanes           = 0            # runs at once; 0: two per CPU
+  max_module      = "10MiB"
+  allow_unmetered = false # accept a runtime that cannot stop a runaway method
+
+  # Calls from one context to another: any, same_application, off. A chain of calls ends at xcall_depth, a request at
+  # xcall_count calls.
+  xcall       = "any"
+  xcall_depth = 8
+  xcall_count = 100
+
+  limits {
+    max_stack_size          = "200KiB"
+    max_registers           = 100
+    max_register_size       = "100MiB"
+    max_registers_capacity  = "1GiB"
+    max_logs                = 100
+    max_log_size            = "16KiB"
+    max_events              = 100
+    max_event_kind_size     = 100
+    max_event_data_size     = "16KiB"
+    max_xcalls              = 100
+    max_xcall_function_size = 100
+    max_xcall_params_size   = "16KiB"
+    max_storage_key_size    = "1MiB"
+    max_storage_value_size  = "10MiB"
+    max_blob_handles        = 100
+    max_blob_chunk_size     = "10MiB"
+    max_method_name_length  = 256
+  }
+}
+
+# Checked and kept; nothing listens on it yet.
+network {
+  swarm_port = 2428
+}
+
+# The core's cache over the storage plugin, in entries.
+store {
+  cache_contexts     = 4096
+  cache_identities   = 16384
+  cache_applications = 1024
+}
+
+log {
+  level  = "info" # trace, debug, info, warn, error
+  format = "text" # text, json
+}
+
+metrics {
+  enabled = true # /metrics
+}
+
+# Each plugin is a process of its own: one storage, one runtime, and the auth plugin named above. The sha256 of the binary
+# and of its files stand in plugins.lock beside this file; `merod plugin pin` writes it. Besides what is shown, a block
+# takes
+#
+#   args          = []      # of the command line
+#   env           = {}      # nothing else is inherited but PATH, HOME, LANG, TMPDIR and the like
+#   sha256        = "…"     # in place of the binary's line in plugins.lock
+#   start_timeout = "30s"   # for each step of a start
+#   call_wait     = "10s"   # how long a call waits while the plugin restarts
+#   close_timeout = "30s"   # for the orderly end; 5s for kinds other than storage
+#   max_in_flight = 64      # calls at once
+#   max_restarts  = 10      # in a row, before the host gives up
+#   config { … }            # the plugin's own settings: `merod plugin list` prints them
+
+plugin "storage" "leveldb" {
+  path = "bin/merod-plugin-storage-leveldb"
+}
+
+plugin "runtime" "wasmer" {
+  path  = "bin/merod-plugin-runtime-wasmer"
+  files = ["bin/libwasmer${lib_ext}"] # lib_ext is .so, or .dylib on macOS
+}
+
+plugin "auth" "local" {
+  path = "bin/merod-plugin-auth-local"
+}

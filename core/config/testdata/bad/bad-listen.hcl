@@ -1,0 +1,10 @@
+version = 1
+server {
+  listen = ["127.0.0.1:2528", "localhost:80"]
+}
+plugin "storage" "leveldb" {
+  path = "storage"
+}
+plugin "runtime" "wasmer" {
+  path = "runtime"
+}

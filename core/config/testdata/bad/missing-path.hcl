@@ -1,0 +1,7 @@
+version = 1
+plugin "storage" "leveldb" {
+  args = ["-v"]
+}
+plugin "runtime" "wasmer" {
+  path = null
+}

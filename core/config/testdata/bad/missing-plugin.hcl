@@ -1,0 +1,4 @@
+version = 1
+plugin "storage" "leveldb" {
+  path = "storage"
+}

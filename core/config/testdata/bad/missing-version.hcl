@@ -1,0 +1,6 @@
+plugin "storage" "leveldb" {
+  path = "storage"
+}
+plugin "runtime" "wasmer" {
+  path = "runtime"
+}

@@ -1,0 +1,7 @@
+version = 2
+plugin "storage" "leveldb" {
+  path = "storage"
+}
+plugin "runtime" "wasmer" {
+  path = "runtime"
+}
