@@ -1,0 +1,7 @@
+//go:build !unix
+
+package handshake
+
+import "os"
+
+func closeOnExec(*os.File) {}
