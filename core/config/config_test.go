@@ -204,6 +204,26 @@ func TestNewFile_Loads(t *testing.T) {
 	require.Equal(t, []string{filepath.Join(c.Dir, "l.so")}, c.Plugin("runtime", "").Files)
 }
 
+func TestParse_RefusesWhatWouldHang(t *testing.T) {
+	t.Parallel()
+	for name, src := range map[string]string{
+		"deep":      "version = " + strings.Repeat("[", 10_000),
+		"operators": "version = " + strings.Repeat("- ", 10_000) + "1",
+		"ternaries": "version = " + strings.Repeat("true ? ", 10_000) + "1",
+		"exponent":  "version = 1e999999999",
+		"digits":    "version = " + strings.Repeat("9", 100),
+		"size":      strings.Repeat("\n", 1<<20),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, diags := config.Parse("/x/config.hcl", "config.hcl", []byte(src), config.WithHome(t.TempDir()))
+			require.Contains(t, diags.String(), "Configuration ")
+		})
+	}
+	_, diags := config.ParseNodeFile("config.toml", []byte("a = "+strings.Repeat("[", 10_000)))
+	require.Contains(t, diags.String(), "Configuration refused")
+}
+
 func TestDiagnostics_WarningsAreNoError(t *testing.T) {
 	t.Parallel()
 	require.NoError(t, config.Diagnostics{}.Err())

@@ -14,12 +14,13 @@ import (
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclparse"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
 
 	"github.com/calimero-go/core/plugin-sdk/runtime"
 )
 
-const maxFile = 1 << 20 // bytes of a configuration file
+const maxFile = 256 << 10 // bytes of a configuration file
 
 // Option changes what Load does.
 type Option func(*options)
@@ -103,7 +104,10 @@ func parse(absolute, shown string, src []byte) (*Config, Diagnostics) {
 		return c, failure("Configuration too large", "%s has %d bytes; a configuration file may have %d.", shown, len(src), maxFile)
 	}
 	if err := boundNesting(src); err != nil {
-		return c, failure("Configuration too deep", "%s: %v.", shown, err)
+		return c, failure("Configuration refused", "%s: %v.", shown, err)
+	}
+	if err := boundNumbers(src, shown); err != nil {
+		return c, failure("Configuration refused", "%s: %v.", shown, err)
 	}
 	parser := hclparse.NewParser()
 	file, diags := parser.ParseHCL(src, shown)
@@ -117,40 +121,46 @@ func parse(absolute, shown string, src []byte) (*Config, Diagnostics) {
 	return c, c.diagnostics(d.diags)
 }
 
-// boundNesting refuses texts that would make the recursive parser exhaust the stack.
+// boundNesting refuses texts on which a recursive parser would take too much stack.
 func boundNesting(src []byte) error {
 	const most = 200
-	depth := 0
+	depth, operators, questions := 0, 0, 0
 	for _, b := range src {
 		switch b {
 		case '{', '[', '(':
-			if depth++; depth > most {
-				return fmt.Errorf("brackets are nested more than %d deep", most)
-			}
+			depth++
 		case '}', ']', ')':
 			depth = max(0, depth-1)
+		case '?':
+			questions++
 		}
-	}
-	if n := longestRun(src); n > most {
-		return fmt.Errorf("more than %d operators follow each other", most)
+		switch b {
+		case '!', '-':
+			operators++
+		case ' ', '\t', '\n', '\r':
+		default:
+			operators = 0
+		}
+		if depth > most || operators > most || questions > 5*most {
+			return fmt.Errorf("expressions are nested more than %d deep", most)
+		}
 	}
 	return nil
 }
 
-// longestRun is the length of the longest run of prefix operators, blanks not counted.
-func longestRun(src []byte) int {
-	run, longest := 0, 0
-	for _, b := range src {
-		switch b {
-		case '!', '-', '?', ':':
-			run++
-			longest = max(longest, run)
-		case ' ', '\t', '\n', '\r':
-		default:
-			run = 0
+// boundNumbers refuses numbers that hcl, which has arbitrary precision, would take long to read.
+func boundNumbers(src []byte, shown string) error {
+	tokens, _ := hclsyntax.LexConfig(src, shown, hcl.InitialPos) // the parser reports what is wrong
+	for _, t := range tokens {
+		if t.Type != hclsyntax.TokenNumberLit {
+			continue
+		}
+		_, exponent, _ := strings.Cut(strings.ToLower(string(t.Bytes)), "e")
+		if len(t.Bytes) > 64 || len(exponent) > 4 {
+			return fmt.Errorf("the number on line %d is too large", t.Range.Start.Line)
 		}
 	}
-	return longest
+	return nil
 }
 
 func (c *Config) decode(d *decoder, body hcl.Body) {

@@ -86,7 +86,7 @@ func LoadNodeFile(path string) (*NodeFile, Diagnostics) {
 func ParseNodeFile(path string, src []byte) (*NodeFile, Diagnostics) {
 	f := &NodeFile{path: path, src: src}
 	if err := boundNesting(src); err != nil {
-		return nil, failure("Configuration too deep", "%s: %v.", path, err)
+		return nil, failure("Configuration refused", "%s: %v.", path, err)
 	}
 	if err := toml.Unmarshal(src, &f.all); err != nil {
 		return nil, f.decodeError(err)
