@@ -160,6 +160,9 @@ func (c *cache) claimed(name string) bool {
 }
 
 func (c *cache) set(name string, v storage.Value) {
+	if rowSize(name, v) > c.max/16 {
+		return // it would push out too many others
+	}
 	if old, ok := c.rows.Peek(name); ok {
 		c.size -= rowSize(name, old)
 	}

@@ -55,7 +55,7 @@ func revision(meta wire.ContextConfig) uint64 { return meta.MembersRevision }
 // before it began.
 func TestCacheNeverShowsLessThanWasAcknowledged(t *testing.T) {
 	t.Parallel()
-	for _, size := range []int{0, 2000, -1} {
+	for _, size := range []int{0, 6000, -1} {
 		db := store.Open(&jitter{Store: storagetest.NewMemory(), lose: true}, store.Options{CacheBytes: size})
 		const rows, rounds = 8, 150
 		var acknowledged [rows]atomic.Uint64
@@ -149,7 +149,7 @@ func TestCacheIsInvisible(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(rt *rapid.T) {
 		db := store.Open(storagetest.NewMemory(), store.Options{
-			CacheBytes: rapid.SampledFrom([]int{-1, 300, 1000, 0}).Draw(rt, "cache"),
+			CacheBytes: rapid.SampledFrom([]int{-1, 4000, 6000, 0}).Draw(rt, "cache"),
 		})
 		ctx := context.Background()
 		model := map[store.IdentityKey]bool{}

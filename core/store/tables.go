@@ -63,7 +63,7 @@ func (Unit) EncodeBorsh(*borsh.Encoder) {}
 // DecodeBorsh reads nothing.
 func (*Unit) DecodeBorsh(*borsh.Decoder) {}
 
-// Tables by column. Meta, Config, Identity and Application are cached.
+// Tables by column. Meta, Config, Identity, Blobs and Application are cached.
 var (
 	ContextMeta = newTable[domain.ContextID, wire.ContextMeta](wire.ColumnMeta, nil,
 		sure(wire.ContextKey), wire.ParseContextKey).cached()
@@ -81,7 +81,7 @@ var (
 			k.Context, k.Delta, err = wire.ParseDeltaKey(raw)
 			return k, err
 		})
-	BlobMeta    = newTable[domain.BlobID, wire.BlobMeta](wire.ColumnBlobs, nil, sure(wire.BlobKey), wire.ParseBlobKey)
+	BlobMeta    = newTable[domain.BlobID, wire.BlobMeta](wire.ColumnBlobs, nil, sure(wire.BlobKey), wire.ParseBlobKey).cached()
 	Application = newTable[domain.ApplicationID, wire.ApplicationRecord](wire.ColumnApplication, nil,
 		sure(wire.ApplicationKey), wire.ParseApplicationKey).cached()
 	Alias = newTable[AliasKey, wire.ID32](wire.ColumnAlias, nil, aliasKey,
