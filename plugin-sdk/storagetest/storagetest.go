@@ -134,11 +134,12 @@ func Run(t *testing.T, f Factory) {
 					}
 					s := &suite{TB: t, t: t, ctx: context.Background(), f: f}
 					s.use(f.New(t))
-					t.Cleanup(func() {
+					// Deferred: what a Reopen started is stopped by the cleanups of the test.
+					defer func() {
 						if err := s.store.Close(context.Background()); err != nil {
 							t.Errorf("close the store: %v", err)
 						}
-					})
+					}()
 					c.run(s)
 				})
 			}

@@ -1,0 +1,74 @@
+package leveldb_test
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/calimero-go/core/plugin-sdk/sdktest"
+	"github.com/calimero-go/core/plugin-sdk/serve"
+	"github.com/calimero-go/core/plugin-sdk/storage"
+	"github.com/calimero-go/core/plugin-sdk/storagetest"
+	"github.com/calimero-go/core/storage-leveldb/leveldb"
+)
+
+func TestMain(m *testing.M) {
+	sdktest.Main(m, map[string]func(){
+		"leveldb": func() { serve.Storage(leveldb.New) },
+		"writer":  writer,
+	})
+}
+
+const shortLease = 300 * time.Millisecond
+
+func TestConformance(t *testing.T) {
+	t.Parallel()
+	for _, h := range sdktest.Heights(storage.Wire, leveldb.New, sdktest.Reexec("leveldb")) {
+		t.Run(h.Name, func(t *testing.T) {
+			f := storagetest.Persistent(h.New)
+			if h.Name == sdktest.HeightInProcess {
+				f = storagetest.Persistent(func(testing.TB) storage.Plugin {
+					return leveldb.NewWith(leveldb.WithSnapshotLease(shortLease))
+				})
+				f.Lease = shortLease
+			}
+			storagetest.Run(t, f)
+		})
+	}
+}
+
+// TestConformanceCrash adds the checks that kill the plugin's process.
+func TestConformanceCrash(t *testing.T) {
+	t.Parallel()
+	type running struct {
+		*sdktest.Process[storage.Plugin]
+		dir string
+	}
+	var processes sync.Map
+	start := func(tb testing.TB, dir string) storage.Plugin {
+		p := sdktest.Start(tb, storage.Wire, sdktest.Reexec("leveldb"))
+		storagetest.Configure(tb, p.Plugin, dir, nil)
+		processes.Store(p.Plugin, running{p, dir})
+		return p.Plugin
+	}
+	find := func(tb testing.TB, p storage.Plugin) running {
+		r, ok := processes.Load(p)
+		require.True(tb, ok)
+		return r.(running)
+	}
+	storagetest.Run(t, storagetest.Factory{
+		New: func(tb testing.TB) storage.Plugin { return start(tb, tb.TempDir()) },
+		Reopen: func(tb testing.TB, p storage.Plugin) storage.Plugin {
+			require.NoError(tb, p.Close(context.Background()))
+			return start(tb, find(tb, p).dir)
+		},
+		Crash: func(tb testing.TB, p storage.Plugin) storage.Plugin {
+			r := find(tb, p)
+			r.Kill()
+			return start(tb, r.dir)
+		},
+	})
+}
