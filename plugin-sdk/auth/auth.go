@@ -65,8 +65,8 @@ type Auth interface {
 	Token(ctx context.Context, r TokenRequest) (Tokens, error)
 	// Refresh exchanges an expired access token and the refresh token of the same key for new ones. Errors of kind
 	// Unauthenticated: "Access token still valid", "Invalid access token: …", "Invalid refresh token: …"; NotFound when
-	// the key is gone. A client key gets a new id, and its older tokens end.
-	Refresh(ctx context.Context, access, refresh string) (Tokens, error)
+	// the key is gone; KindWrongHost. A client key gets a new id, and its older tokens end.
+	Refresh(ctx context.Context, r RefreshRequest) (Tokens, error)
 	// Verify checks an access token for a request to host (as in the Host header; empty skips that check). Errors:
 	// KindInvalidToken, KindExpired, KindWrongHost.
 	Verify(ctx context.Context, token, host string) (Grant, error)
@@ -136,6 +136,13 @@ type TokenRequest struct {
 // Tokens are a pair as issued. Their form is the plugin's own.
 type Tokens struct {
 	Access, Refresh string
+}
+
+// RefreshRequest asks for new tokens in exchange for old ones.
+type RefreshRequest struct {
+	Tokens
+	// Host is that of the request, as for Verify.
+	Host string
 }
 
 // Grant is what a valid token stands for.

@@ -20,6 +20,7 @@ import (
 	goplugin "github.com/hashicorp/go-plugin"
 	"google.golang.org/grpc"
 
+	"github.com/calimero-go/core/plugin-sdk/auth"
 	"github.com/calimero-go/core/plugin-sdk/base"
 	"github.com/calimero-go/core/plugin-sdk/handshake"
 	"github.com/calimero-go/core/plugin-sdk/storage"
@@ -47,6 +48,9 @@ func WithServerOptions(o ...grpc.ServerOption) Option {
 
 // Storage serves a storage plugin; it returns when the process may end.
 func Storage(factory func() storage.Plugin, opts ...Option) { Serve(storage.Wire, factory, opts...) }
+
+// Auth serves an auth plugin; it returns when the process may end.
+func Auth(factory func() auth.Plugin, opts ...Option) { Serve(auth.Wire, factory, opts...) }
 
 // Serve serves a plugin of any kind; it returns when the process may end. A process that no host started is told so
 // and exits with status 1.
