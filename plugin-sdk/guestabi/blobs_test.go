@@ -115,3 +115,13 @@ func TestBlobFailures(t *testing.T) {
 	require.ErrorIs(t, err, errkind.Unavailable)
 	require.Nil(t, guestabi.AsFault(err), "a failure of the host is not the guest's fault")
 }
+
+func TestWithoutBlobs(t *testing.T) {
+	t.Parallel()
+	g := newGuest(t, guestabi.Config{})
+	b := g.buf(make([]byte, 32))
+	for name, args := range map[string][]uint64{"blob_create": nil, "blob_open": {b}, "blob_write": {1, b}, "blob_read": {1, b}, "blob_close": {1, b}, "blob_announce_to_context": {b, b}} {
+		_, err := g.call(name, args...)
+		require.EqualError(t, err, "blob operations not supported (NodeClient not available)", name)
+	}
+}
