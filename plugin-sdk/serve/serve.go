@@ -23,6 +23,7 @@ import (
 	"github.com/calimero-go/core/plugin-sdk/auth"
 	"github.com/calimero-go/core/plugin-sdk/base"
 	"github.com/calimero-go/core/plugin-sdk/handshake"
+	"github.com/calimero-go/core/plugin-sdk/runtime"
 	"github.com/calimero-go/core/plugin-sdk/storage"
 )
 
@@ -51,6 +52,9 @@ func Storage(factory func() storage.Plugin, opts ...Option) { Serve(storage.Wire
 
 // Auth serves an auth plugin; it returns when the process may end.
 func Auth(factory func() auth.Plugin, opts ...Option) { Serve(auth.Wire, factory, opts...) }
+
+// Runtime serves a runtime plugin; it returns when the process may end.
+func Runtime(factory func() runtime.Plugin, opts ...Option) { Serve(runtime.Wire, factory, opts...) }
 
 // Serve serves a plugin of any kind; it returns when the process may end. A process that no host started is told so
 // and exits with status 1.
