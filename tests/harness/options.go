@@ -1,0 +1,87 @@
+package harness
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+)
+
+// Options is how a node is made. The zero value is a node without tokens, with the default plugins and free ports.
+type Options struct {
+	// Bin has the programs; empty takes CALIMERO_BIN.
+	Bin string
+	// Home is the node's home, kept afterwards; empty makes a temporary one.
+	Home string
+	// Auth checks tokens with the plugin auth-local.
+	Auth bool
+	// Listen are the addresses, default 127.0.0.1:0.
+	Listen []string
+	// Execution, Server, Top are HCL text within the blocks execution and server, and beside the blocks.
+	Execution, Server, Top string
+	// Plugins is HCL text within the block of a plugin, by kind; PluginConfig that within its config block.
+	Plugins, PluginConfig map[string]string
+	// Config is a complete config.hcl in place of all the above, and of the pins: it is used where it lies.
+	Config string
+	// Env is added to the process's environment.
+	Env []string
+	// Wrap is a command that runs merod, such as unshare with its flags.
+	Wrap []string
+}
+
+const nodeName = "node"
+
+// ConfigText is the config.hcl of a node in home.
+func (o *Options) ConfigText(home string) string {
+	listen := o.Listen
+	if len(listen) == 0 {
+		listen = []string{"127.0.0.1:0"}
+	}
+	auth := "none"
+	if o.Auth {
+		auth = "local"
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "version = 1\n\nnode {\n  name = %q\n  home = %q\n}\n", nodeName, home)
+	quoted := make([]string, len(listen))
+	for i, l := range listen {
+		quoted[i] = fmt.Sprintf("%q", l)
+	}
+	fmt.Fprintf(&b, "\nserver {\n  listen = [%s]\n  auth = %q\n%s\n}\n", strings.Join(quoted, ", "), auth, o.Server)
+	if o.Execution != "" {
+		fmt.Fprintf(&b, "\nexecution {\n%s\n}\n", o.Execution)
+	}
+	b.WriteString(o.Top)
+	b.WriteString(o.plugin("storage", "leveldb", ""))
+	b.WriteString(o.plugin("runtime", "wasmer", fmt.Sprintf("  files = [%q]\n", filepath.Join(o.Bin, libwasmer()))))
+	if o.Auth {
+		b.WriteString(o.plugin("auth", "local", ""))
+	}
+	return b.String()
+}
+
+func (o *Options) plugin(kind, name, attributes string) string {
+	inner := attributes + o.Plugins[kind]
+	if c := o.PluginConfig[kind]; c != "" {
+		inner += fmt.Sprintf("\n  config {\n%s\n  }\n", c)
+	}
+	return fmt.Sprintf("\nplugin %q %q {\n  path = %q\n%s\n}\n", kind, name,
+		filepath.Join(o.Bin, "merod-plugin-"+kind+"-"+name), inner)
+}
+
+func libwasmer() string {
+	if runtime.GOOS == "darwin" {
+		return "libwasmer.dylib"
+	}
+	return "libwasmer.so"
+}
+
+// TempDir makes a folder with a short path: a socket's path may have some 100 bytes.
+func TempDir() (string, error) {
+	dir, err := os.MkdirTemp("", "mero")
+	if err != nil {
+		return "", err
+	}
+	return filepath.EvalSymlinks(dir) // processes show their resolved paths
+}
