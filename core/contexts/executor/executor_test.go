@@ -64,7 +64,9 @@ func dead() error { return errkind.Retryable(errkind.Unavailable.Errorf("plugin 
 func request(app byte) *executor.Request {
 	return &executor.Request{
 		Application: domain.ApplicationID{app}, Method: "m", Kind: runtime.Call, Copy: executor.NewCopy(),
-		Wasm: func(context.Context) (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader([]byte("wasm"))), nil },
+		Wasm: func(context.Context) (io.ReadCloser, error) {
+			return io.NopCloser(bytes.NewReader([]byte("wasm"))), nil
+		},
 	}
 }
 

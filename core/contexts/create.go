@@ -1,0 +1,223 @@
+package contexts
+
+import (
+	"context"
+	"time"
+
+	"github.com/calimero-go/core/core/identity"
+	"github.com/calimero-go/core/core/store"
+	"github.com/calimero-go/core/core/wire"
+	"github.com/calimero-go/core/plugin-sdk/domain"
+	"github.com/calimero-go/core/plugin-sdk/errkind"
+	"github.com/calimero-go/core/plugin-sdk/runtime"
+)
+
+// CreateRequest asks for a context.
+type CreateRequest struct {
+	Application domain.ApplicationID
+	// Seed makes the context id a function of it.
+	Seed *domain.Hash
+	// Group to register in; nil makes a group of the context's own.
+	Group *domain.GroupID
+	// IdentitySecret is the creator's private key; nil draws one.
+	IdentitySecret *[32]byte
+	// Alias of the context.
+	Alias *string
+	// InitParams is what the guest's init gets as input.
+	InitParams []byte
+}
+
+// CreateResponse names the context and the creator's identity in it.
+type CreateResponse struct {
+	Context domain.ContextID
+	Member  domain.PublicKey
+}
+
+// create runs init and commits the whole context as one batch (governance.md §6.2): nothing of it exists before.
+func (m *manager) create(ctx context.Context, req CreateRequest) (CreateResponse, error) {
+	if req.Group != nil {
+		return CreateResponse{}, m.refuseGroup(ctx, *req.Group)
+	}
+	member, err := creator(req.IdentitySecret)
+	if err != nil {
+		return CreateResponse{}, err
+	}
+	id, err := m.newContextID(ctx, req.Seed)
+	if err != nil {
+		return CreateResponse{}, err
+	}
+	e := m.entry(id)
+	if err := e.acquire(ctx); err != nil {
+		return CreateResponse{}, err
+	}
+	defer e.release()
+	if err := m.createLocked(ctx, e, member, req); err != nil {
+		e.forget()
+		return CreateResponse{}, err
+	}
+	m.groups.Add(1)
+	return CreateResponse{Context: id, Member: member.Public()}, nil
+}
+
+// refuseGroup explains why a context cannot be made in a group yet.
+func (m *manager) refuseGroup(ctx context.Context, group domain.GroupID) error {
+	found, err := store.GroupMeta.Has(ctx, m.opts.DB, group)
+	if err != nil {
+		return err
+	}
+	if !found {
+		return errkind.NotFound.Errorf("group not found")
+	}
+	return errkind.Unsupported.Errorf("this version creates a context only with a group of its own; leave groupId out")
+}
+
+func creator(secret *[32]byte) (domain.PrivateKey, error) {
+	if secret != nil {
+		return domain.PrivateKey(*secret), nil
+	}
+	return domain.NewPrivateKey()
+}
+
+// contextIDTries is how often a fresh id is drawn when the one before was taken.
+const contextIDTries = 5
+
+func (m *manager) newContextID(ctx context.Context, seed *domain.Hash) (domain.ContextID, error) {
+	if seed != nil {
+		id := identity.ContextIDFromSeed(*seed)
+		taken, err := store.ContextMeta.Has(ctx, m.opts.DB, id)
+		if err == nil && taken {
+			err = errkind.AlreadyExists.Errorf("seed resulted in an already existing context")
+		}
+		return id, err
+	}
+	for range contextIDTries {
+		secret, err := domain.NewPrivateKey()
+		if err != nil {
+			return domain.ContextID{}, err
+		}
+		id := domain.ContextID(secret.Public())
+		taken, err := store.ContextMeta.Has(ctx, m.opts.DB, id)
+		if err != nil || !taken {
+			return id, err
+		}
+	}
+	return domain.ContextID{}, errkind.Internal.Errorf("failed to derive a context id after %d tries", contextIDTries)
+}
+
+func (m *manager) createLocked(ctx context.Context, e *entry, member domain.PrivateKey, req CreateRequest) error {
+	if taken, err := store.ContextMeta.Has(ctx, m.opts.DB, e.id); err != nil {
+		return err
+	} else if taken {
+		return errkind.AlreadyExists.Errorf("seed resulted in an already existing context")
+	}
+	app, found, err := store.Application.Get(ctx, m.opts.DB, req.Application)
+	if err != nil {
+		return err
+	}
+	if !found {
+		return errkind.NotFound.Errorf("application not found")
+	}
+	b := m.opts.DB.Batch()
+	defer b.Abandon()
+	if err := putOwnGroup(b, e.id, req.Application, member); err != nil {
+		return err
+	}
+	h := newHost(m, e)
+	defer h.discard()
+	meta, err := m.initState(ctx, b, e, h, member, app, req)
+	if err != nil {
+		return err
+	}
+	store.ContextMeta.Put(b, e.id, meta)
+	store.ContextConfig.Put(b, e.id, wire.ContextConfig{})
+	if req.Alias != nil {
+		if err := putAlias(b, e.id, *req.Alias); err != nil {
+			return err
+		}
+	}
+	if err := b.Commit(context.WithoutCancel(ctx)); err != nil {
+		return err
+	}
+	m.metrics.commits.Inc()
+	e.meta, e.known = meta, true
+	return nil
+}
+
+// initState runs the guest's init and adds state and genesis delta to the batch.
+func (m *manager) initState(ctx context.Context, b *store.Batch, e *entry, h *host, member domain.PrivateKey,
+	app wire.ApplicationRecord, req CreateRequest) (wire.ContextMeta, error) {
+	meta := wire.ContextMeta{ApplicationID: req.Application}
+	e.forget() // whatever a failed attempt left
+	res, err := m.run(ctx, e, h, &call{
+		context: e.id, method: "init", args: req.InitParams, executor: member.Public(), kind: runtime.Init,
+	}, req.Application, app)
+	if err != nil {
+		return meta, err
+	}
+	if err := guestError(res.Result); err != nil {
+		return meta, err
+	}
+	if res.Value != nil {
+		return meta, errkind.Invalid.Errorf("context initialization returned a value, but it should not: %s",
+			byteList(res.Value))
+	}
+	if res.RootHash == nil {
+		return meta, nil // the context stays uninitialised
+	}
+	ch, err := m.engine.local(ctx, e.id, res.Result)
+	if err != nil {
+		return meta, err
+	}
+	delta, err := newDelta(res.Artifact, nil, &member, ch.root, m.clock.now(), m.opts.MaxDelta)
+	if err != nil {
+		return meta, err
+	}
+	b.Rows(e.id, ch.rows)
+	store.Delta.Put(b, store.DeltaKey{Context: e.id, Delta: delta.DeltaID}, delta)
+	b.AfterCommit(func(err error) {
+		if err == nil {
+			e.copy.Accept(res.Exec, ch.corrected)
+			e.floor = latest(delta.Actions)
+		}
+	})
+	meta.RootHash, meta.DagHeads = ch.root, []domain.Hash{delta.DeltaID}
+	return meta, h.publish(b)
+}
+
+// putOwnGroup adds the group that a context without one gets: same id, the creator as its admin, both with keys, and
+// the context registered in it as open.
+func putOwnGroup(b *store.Batch, id domain.ContextID, app domain.ApplicationID, member domain.PrivateKey) error {
+	groupSender, err := domain.NewPrivateKey()
+	if err != nil {
+		return err
+	}
+	sender, err := domain.NewPrivateKey()
+	if err != nil {
+		return err
+	}
+	group, pk := domain.GroupID(id), member.Public()
+	inGroup := store.GroupContextKey{Group: group, Context: id}
+	store.GroupMeta.Put(b, group, wire.GroupMeta{
+		TargetApplicationID: app, UpgradePolicy: domain.UpgradePolicy{Mode: domain.UpgradeAutomatic},
+		CreatedAt: uint64(time.Now().Unix()), AdminIdentity: pk, AutoJoin: true,
+	})
+	store.GroupMember.Put(b, store.GroupMemberKey{Group: group, Member: pk},
+		wire.GroupMember{Role: domain.RoleAdmin, PrivateKey: &member, SenderKey: &groupSender})
+	store.GroupContext.Put(b, inGroup, store.Unit{})
+	store.ContextGroup.Put(b, id, wire.ID32(group))
+	store.GroupContextVisibility.Put(b, inGroup,
+		wire.GroupContextVisibility{Mode: domain.VisibilityOpen, Creator: pk})
+	store.ContextIdentity.Put(b, store.IdentityKey{Context: id, Identity: pk},
+		wire.ContextIdentity{PrivateKey: &member, SenderKey: &sender})
+	return b.Err()
+}
+
+// putAlias names the context in its group, as the reference does.
+func putAlias(b *store.Batch, id domain.ContextID, text string) error {
+	alias, err := domain.ParseAlias(text)
+	if err != nil {
+		return errkind.Invalid.Errorf("alias %q: %w", text, err)
+	}
+	store.GroupContextAlias.Put(b, store.GroupContextKey{Group: domain.GroupID(id), Context: id}, wire.Text(alias))
+	return b.Err()
+}

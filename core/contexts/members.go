@@ -1,0 +1,229 @@
+package contexts
+
+import (
+	"context"
+	"errors"
+
+	"github.com/calimero-go/core/core/store"
+	"github.com/calimero-go/core/core/wire"
+	"github.com/calimero-go/core/plugin-sdk/domain"
+	"github.com/calimero-go/core/plugin-sdk/errkind"
+	"github.com/calimero-go/core/plugin-sdk/runtime"
+)
+
+// maxGroupChain is how many groups, from a context's own upwards, are looked at for a membership (governance.md §5.2).
+const maxGroupChain = 16
+
+// groupOf is the group that owns a context; nil for none.
+func (m *manager) groupOf(ctx context.Context, id domain.ContextID) (*domain.GroupID, error) {
+	g, found, err := store.ContextGroup.Get(ctx, m.opts.DB, id)
+	if err != nil || !found {
+		return nil, err
+	}
+	return (*domain.GroupID)(&g), nil
+}
+
+// role is a member's role in a group: of the nearest membership from the group upwards. False for no member.
+func (m *manager) role(ctx context.Context, group domain.GroupID, member domain.PublicKey) (domain.MemberRole, bool, error) {
+	for range maxGroupChain {
+		row, found, err := store.GroupMember.Get(ctx, m.opts.DB, store.GroupMemberKey{Group: group, Member: member})
+		if err != nil || found {
+			return row.Role, found, err
+		}
+		parent, found, err := store.GroupParent.Get(ctx, m.opts.DB, group)
+		if err != nil || !found {
+			return 0, false, err
+		}
+		group = domain.GroupID(parent)
+	}
+	return 0, false, nil
+}
+
+// readOnly tells whether a member may not change a context. The answer is kept in e until groups change.
+func (m *manager) readOnly(ctx context.Context, e *entry, member domain.PublicKey) (bool, error) {
+	generation := m.groups.Load()
+	if e.rolesOf != generation || e.readOnly == nil {
+		e.rolesOf, e.readOnly = generation, make(map[domain.PublicKey]bool)
+	}
+	if ro, ok := e.readOnly[member]; ok {
+		return ro, nil
+	}
+	group, err := m.groupOf(ctx, e.id)
+	if err != nil {
+		return false, err
+	}
+	ro := false
+	if group != nil {
+		role, found, err := m.role(ctx, *group, member)
+		if err != nil {
+			return false, err
+		}
+		ro = found && role == domain.RoleReadOnly
+	}
+	e.readOnly[member] = ro
+	return ro, nil
+}
+
+// writerOf is the identity a cross-context call runs as: the first member of the target whose keys are here and who may
+// write.
+func (m *manager) writerOf(ctx context.Context, id domain.ContextID) (domain.PublicKey, error) {
+	group, err := m.groupOf(ctx, id)
+	if err != nil {
+		return domain.PublicKey{}, err
+	}
+	var writer *domain.PublicKey
+	owned := false
+	err = store.ContextIdentity.Scan(ctx, m.opts.DB, id[:], func(k store.IdentityKey, row wire.ContextIdentity) error {
+		if row.PrivateKey == nil || row.SenderKey == nil {
+			return nil
+		}
+		owned = true
+		if group != nil {
+			role, found, err := m.role(ctx, *group, k.Identity)
+			if err != nil {
+				return err
+			}
+			if !found || role == domain.RoleReadOnly {
+				return nil
+			}
+		}
+		writer = &k.Identity
+		return store.Stop
+	})
+	switch {
+	case err != nil:
+		return domain.PublicKey{}, err
+	case writer != nil:
+		return *writer, nil
+	case owned:
+		return domain.PublicKey{}, errkind.PermissionDenied.Errorf("no identity of this node may write in context %s", id)
+	}
+	return domain.PublicKey{}, errkind.PermissionDenied.Errorf("this node has no identity in context %s", id)
+}
+
+// identities lists the members of a context.
+func (m *manager) identities(ctx context.Context, id domain.ContextID, owned bool) ([]domain.PublicKey, error) {
+	if _, err := m.load(ctx, id); err != nil {
+		return nil, err
+	}
+	keys := []domain.PublicKey{}
+	err := store.ContextIdentity.Scan(ctx, m.opts.DB, id[:], func(k store.IdentityKey, row wire.ContextIdentity) error {
+		if !owned || row.PrivateKey != nil {
+			keys = append(keys, k.Identity)
+		}
+		return nil
+	})
+	return keys, err
+}
+
+// Info describes a context.
+type Info struct {
+	ID          domain.ContextID
+	Application domain.ApplicationID
+	RootHash    domain.Hash
+	DagHeads    []domain.Hash
+}
+
+func info(id domain.ContextID, meta wire.ContextMeta) Info {
+	return Info{ID: id, Application: meta.ApplicationID, RootHash: meta.RootHash, DagHeads: meta.DagHeads}
+}
+
+func (m *manager) get(ctx context.Context, id domain.ContextID) (Info, error) {
+	meta, err := m.load(ctx, id)
+	return info(id, meta), err
+}
+
+// list describes all contexts, or those of one application.
+func (m *manager) list(ctx context.Context, app *domain.ApplicationID) ([]Info, error) {
+	all := []Info{}
+	err := store.ContextMeta.Scan(ctx, m.opts.DB, nil, func(id domain.ContextID, meta wire.ContextMeta) error {
+		if app == nil || meta.ApplicationID == *app {
+			all = append(all, info(id, meta))
+		}
+		return nil
+	})
+	return all, err
+}
+
+// delete removes a context and all its rows, private state and deltas too.
+func (m *manager) delete(ctx context.Context, id domain.ContextID, requester *domain.PublicKey) (bool, error) {
+	e := m.entry(id)
+	if err := e.acquire(ctx); err != nil {
+		return false, err
+	}
+	defer e.release()
+	var gone *CallError
+	if _, err := m.load(ctx, id); errors.As(err, &gone) && gone.Type == ContextNotFound {
+		return false, nil
+	} else if err != nil {
+		return false, err
+	}
+	group, err := m.groupOf(ctx, id)
+	if err != nil {
+		return false, err
+	}
+	b := m.opts.DB.Batch()
+	defer b.Abandon()
+	if group != nil {
+		if err := m.mayDelete(ctx, *group, requester); err != nil {
+			return false, err
+		}
+		if err := m.detach(ctx, b, *group, id); err != nil {
+			return false, err
+		}
+	}
+	store.ContextMeta.Delete(b, id)
+	store.ContextConfig.Delete(b, id)
+	store.ContextIdentity.DeletePrefix(b, id[:])
+	store.Delta.DeletePrefix(b, id[:])
+	b.DeleteAllRows(id, runtime.ScopeState)
+	b.DeleteAllRows(id, runtime.ScopePrivate)
+	err = b.Commit(context.WithoutCancel(ctx))
+	e.forget()
+	m.groups.Add(1)
+	if err != nil {
+		return false, err
+	}
+	m.opts.Executor.Forget(context.WithoutCancel(ctx), id)
+	return true, nil
+}
+
+func (m *manager) mayDelete(ctx context.Context, group domain.GroupID, requester *domain.PublicKey) error {
+	if requester == nil {
+		return errkind.Invalid.Errorf("requester required to delete a group context")
+	}
+	role, found, err := m.role(ctx, group, *requester)
+	if err != nil {
+		return err
+	}
+	if !found || role != domain.RoleAdmin {
+		return errkind.PermissionDenied.Errorf("%s is not an admin of group '%s'", requester, group.Debug())
+	}
+	return nil
+}
+
+// detach removes a context from its group. A group that was made for the context alone goes with it.
+func (m *manager) detach(ctx context.Context, b *store.Batch, group domain.GroupID, id domain.ContextID) error {
+	key := store.GroupContextKey{Group: group, Context: id}
+	store.GroupContext.Delete(b, key)
+	store.ContextGroup.Delete(b, id)
+	store.GroupContextVisibility.Delete(b, key)
+	store.GroupContextAlias.Delete(b, key)
+	if group != domain.GroupID(id) {
+		return nil
+	}
+	others := false
+	err := store.GroupContext.ScanKeys(ctx, m.opts.DB, wire.RowGroupContext.Prefix(group),
+		func(k store.GroupContextKey) error {
+			if others = k.Context != id; others {
+				return store.Stop
+			}
+			return nil
+		})
+	if err != nil || others {
+		return err
+	}
+	store.GroupMeta.Delete(b, group)
+	store.GroupMember.DeletePrefix(b, wire.RowGroupMember.Prefix(group))
+	return nil
+}

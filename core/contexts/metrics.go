@@ -1,0 +1,55 @@
+package contexts
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/calimero-go/core/core/actor"
+)
+
+type metrics struct {
+	depth    prometheus.Gauge
+	overload prometheus.Counter
+	panics   prometheus.Counter
+	refused  prometheus.Counter
+	commits  prometheus.Counter
+	bytes    prometheus.Counter
+	xcalls   *prometheus.CounterVec
+	handlers *prometheus.CounterVec
+}
+
+func newMetrics(reg prometheus.Registerer) *metrics {
+	opts := func(name, help string) prometheus.CounterOpts {
+		return prometheus.CounterOpts{Namespace: "calimero", Subsystem: "contexts", Name: name, Help: help}
+	}
+	m := &metrics{
+		depth: prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "calimero", Subsystem: "contexts",
+			Name: "mailbox_depth", Help: "Messages waiting in the context manager's mailbox."}),
+		overload: prometheus.NewCounter(opts("overload_total", "Messages refused because the mailbox was full.")),
+		panics:   prometheus.NewCounter(opts("panics_total", "Messages whose handling panicked.")),
+		refused:  prometheus.NewCounter(opts("refused_total", "Requests refused because too many were at work.")),
+		commits:  prometheus.NewCounter(opts("commits_total", "Calls whose changes were committed.")),
+		bytes:    prometheus.NewCounter(opts("committed_bytes_total", "Bytes of rows and deltas committed.")),
+		xcalls: prometheus.NewCounterVec(opts("xcalls_total", "Cross-context calls by outcome: ok, failed, refused."),
+			[]string{"outcome"}),
+		handlers: prometheus.NewCounterVec(opts("handlers_total", "Event handlers by outcome: ok, failed, refused."),
+			[]string{"outcome"}),
+	}
+	if reg != nil {
+		reg.MustRegister(m.depth, m.overload, m.panics, m.refused, m.commits, m.bytes, m.xcalls, m.handlers)
+	}
+	return m
+}
+
+func (m *metrics) hooks() actor.Hooks {
+	return actor.Hooks{
+		Depth:    func(n int) { m.depth.Set(float64(n)) },
+		Overload: m.overload.Inc,
+		Handled: func(_ time.Duration, panicked bool) {
+			if panicked {
+				m.panics.Inc()
+			}
+		},
+	}
+}
