@@ -27,6 +27,8 @@ type Batch struct {
 	err   error
 	done  []func(error)
 	ended bool
+	// unknown: a commit failed with its outcome unknown.
+	unknown bool
 }
 
 // write is a write to a hot column.
@@ -48,7 +50,8 @@ func (b *Batch) Len() int { return len(b.batch.Ops) }
 // Err is the first write that could not be encoded, which Commit will fail with.
 func (b *Batch) Err() error { return b.err }
 
-// AfterCommit has fn called once, when Commit succeeded (nil) or failed for good (its error).
+// AfterCommit has fn called once: when Commit succeeded (nil) or failed without effect (its error), or at Abandon. Who
+// gives such a function away must reach one of them.
 func (b *Batch) AfterCommit(fn func(error)) { b.done = append(b.done, fn) }
 
 // Fail makes Commit fail with err, unless it is nil or the batch failed before.
@@ -67,19 +70,24 @@ func (b *Batch) Commit(ctx context.Context) error {
 	if err == nil {
 		b.ended = true
 	}
-	if err == nil || !errors.Is(err, ErrOutcomeUnknown) {
+	b.unknown = errors.Is(err, ErrOutcomeUnknown)
+	if !b.unknown {
 		b.finish(err)
 	}
 	return err
 }
 
-// Abandon gives up on a batch that is not committed: functions given to AfterCommit get an error. After a successful
-// commit it does nothing, so that it can be deferred.
+// Abandon gives up on a batch that is not committed: functions given to AfterCommit get an error, one that wraps
+// ErrOutcomeUnknown if Commit failed so. After a successful commit it does nothing, so that it can be deferred.
 func (b *Batch) Abandon() {
 	if b.ended {
 		return
 	}
 	b.ended = true
+	if b.unknown {
+		b.finish(errkind.Unavailable.Errorf("batch abandoned: %w", ErrOutcomeUnknown))
+		return
+	}
 	b.finish(errkind.Canceled.Errorf("batch abandoned"))
 }
 
