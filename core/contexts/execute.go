@@ -261,6 +261,9 @@ func (m *manager) refresh(ctx context.Context, e *entry) error {
 func (m *manager) run(ctx context.Context, e *entry, h *host, c *call, id domain.ApplicationID,
 	app wire.ApplicationRecord) (*executor.Result, error) {
 	module, err := m.opts.Modules.Module(ctx, id, app)
+	if errors.Is(err, errkind.NotFound) {
+		return nil, &CallError{Type: ApplicationNotInstalled, Application: id, Err: err}
+	}
 	if err != nil {
 		return nil, err
 	}
