@@ -35,7 +35,8 @@ const (
 // Kinds of the errors by which Verify refuses a token. An error of any other kind says nothing about the token: whoever
 // asked must refuse the request and may ask again.
 const (
-	// KindInvalidToken: malformed, wrongly signed, for another purpose, or of a key that is not there or revoked.
+	// KindInvalidToken: malformed, wrongly signed or for another purpose ("Invalid token: …"), or of a key that is not
+	// there or revoked ("Key not found").
 	KindInvalidToken = errkind.Unauthenticated
 	// KindExpired: valid once.
 	KindExpired = errkind.Precondition
@@ -78,7 +79,7 @@ type Auth interface {
 	// Keys lists the root keys, revoked ones too, oldest first.
 	Keys(ctx context.Context) ([]Key, error)
 	// CreateKey adds a root key, or gives the live or revoked key of the same identity new credentials, which makes it
-	// live again.
+	// live again; the tokens it had end.
 	CreateKey(ctx context.Context, r CreateKeyRequest) (id string, created bool, err error)
 	// DeleteKey revokes a root key and its client keys; a revoked one keeps its time. NotFound, Invalid when it is a
 	// client key, Precondition when it is the last live root key with the permission admin.
@@ -155,7 +156,7 @@ type Grant struct {
 	Permissions []string
 	// Expires is when the grant ends at the latest.
 	Expires time.Time
-	// Sequence is that of the last event the grant takes into account: it may be kept unless a later event names KeyID.
+	// Sequence is that of the last event the grant takes into account: it may be kept unless a later event names its key.
 	Sequence uint64
 }
 
@@ -171,7 +172,7 @@ const (
 	EventChanged
 )
 
-// Event tells to forget the grants of a key.
+// Event tells to forget the grants of a key and of its client keys: those with this KeyID or RootKeyID.
 type Event struct {
 	// Sequence counts the events of one plugin process; consecutive events have consecutive numbers.
 	Sequence uint64

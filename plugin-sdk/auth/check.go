@@ -49,13 +49,13 @@ func checkPermissions(list []string) error {
 func CheckToken(s string) error {
 	switch {
 	case s == "":
-		return KindInvalidToken.Errorf("Malformed token: it is empty")
+		return KindInvalidToken.Errorf("Invalid token: it is empty")
 	case len(s) > MaxToken:
-		return KindInvalidToken.Errorf("Malformed token: it has %d bytes, the limit is %d", len(s), MaxToken)
+		return KindInvalidToken.Errorf("Invalid token: it has %d bytes, the limit is %d", len(s), MaxToken)
 	}
 	for i := range len(s) {
 		if s[i] <= ' ' || s[i] > '~' {
-			return KindInvalidToken.Errorf("Malformed token: printable ASCII only")
+			return KindInvalidToken.Errorf("Invalid token: printable ASCII only")
 		}
 	}
 	return nil

@@ -693,7 +693,7 @@ type WatchEvent struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Sequence      uint64                 `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"`                               // counts events since the plugin's process started
 	Kind          WatchEvent_Kind        `protobuf:"varint,2,opt,name=kind,proto3,enum=calimero.auth.v1.WatchEvent_Kind" json:"kind,omitempty"` // an unknown kind means: forget the key
-	KeyId         string                 `protobuf:"bytes,3,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`                         // empty for KIND_STARTED
+	KeyId         string                 `protobuf:"bytes,3,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`                         // a root key stands for its client keys too; empty for KIND_STARTED
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
