@@ -104,7 +104,8 @@ type clientExec struct {
 	writes  []Row
 	written int
 
-	// hostCtx is made at the first call of the host.
+	// hostCtx is made at the first call of the host; end is the deadline.
+	end      time.Time
 	hostCtx  context.Context
 	stopHost context.CancelFunc
 
@@ -133,6 +134,7 @@ func (x *clientExec) run() (*Result, error) {
 		return &Result{Fault: fault}, nil
 	}
 	frame.Budget.DeadlineMs = uint32(deadline.Milliseconds())
+	x.end = time.Now().Add(deadline)
 	if err := x.write(&runtimev1.HostFrame{Exec: x.e.ID, Frame: &runtimev1.HostFrame_Execute{Execute: frame}}); err != nil {
 		return nil, x.notStarted(err)
 	}
@@ -337,10 +339,10 @@ func (x *clientExec) addWrites(rows *runtimev1.Rows) error {
 	return nil
 }
 
-// hostContext ends with the caller's context and with the lane.
+// hostContext ends with the caller's context, at the execution's deadline and with the lane.
 func (x *clientExec) hostContext() context.Context {
 	if x.hostCtx == nil {
-		ctx, cancel := context.WithCancel(x.ctx)
+		ctx, cancel := context.WithDeadline(x.ctx, x.end)
 		stop := context.AfterFunc(x.lane.stream.Context(), cancel)
 		x.hostCtx = ctx
 		x.stopHost = func() {

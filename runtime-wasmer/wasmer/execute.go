@@ -214,10 +214,17 @@ func (r *run) HostCall(index int, args []uint64, mem []byte) (uint64, error) {
 	return r.x.Call(r.m.functions[index], mem, args)
 }
 
-// hostError is what an error of the core means for the guest's call.
+// hostError is what an error of the core means for the guest's call. The core
+// may notice the end of the execution before this process does.
 func (r *run) hostError(err error) error {
 	if f := r.stopped(); f != nil {
 		return f
+	}
+	switch errkind.Of(err) {
+	case errkind.Deadline:
+		return deadlineFault(r.e.Budget.DeadlineMillis)
+	case errkind.Canceled:
+		return cancelFault(err)
 	}
 	return err
 }
@@ -232,10 +239,8 @@ func (r *run) Row(key runtime.Key) ([]byte, bool, error) {
 	asked := []runtime.Key{key}
 	rows, err := r.host.Rows(r.ctx, asked)
 	if err != nil {
-		if f := r.stopped(); f != nil {
-			return nil, false, f
-		}
-		if k := errkind.Of(err); k == errkind.Internal || k == errkind.Unavailable {
+		err = r.hostError(err)
+		if k := errkind.Of(err); guestabi.AsFault(err) != nil || k == errkind.Internal || k == errkind.Unavailable {
 			return nil, false, err
 		}
 		return nil, false, guestabi.HostPanic("read a row: "+err.Error(), nil)

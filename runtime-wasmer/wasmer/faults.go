@@ -45,10 +45,18 @@ func stopFault(ctx context.Context, millis uint32) *runtime.Fault {
 	case ctx.Err() == nil:
 		return nil
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
-		return &runtime.Fault{Kind: runtime.FaultDeadline, Text: fmt.Sprintf("deadline exceeded: the call did not end within %d ms", millis)}
+		return deadlineFault(millis)
 	}
+	return cancelFault(context.Cause(ctx))
+}
+
+func deadlineFault(millis uint32) *runtime.Fault {
+	return &runtime.Fault{Kind: runtime.FaultDeadline, Text: fmt.Sprintf("deadline exceeded: the call did not end within %d ms", millis)}
+}
+
+func cancelFault(cause error) *runtime.Fault {
 	text := "cancelled"
-	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
+	if cause != nil && !errors.Is(cause, context.Canceled) {
 		text += ": " + cause.Error()
 	}
 	return &runtime.Fault{Kind: runtime.FaultCancelled, Text: text}
