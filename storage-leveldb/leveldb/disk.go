@@ -34,6 +34,7 @@ type disk struct {
 	mu      sync.Mutex
 	failed  error
 	journal *logWriter
+	joined  *oneJournal
 }
 
 // openDisk locks the folder and creates it if need be.
@@ -123,7 +124,7 @@ func (d *disk) fail(err error) error {
 func (d *disk) reset() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.failed, d.journal = nil, nil
+	d.failed, d.journal, d.joined = nil, nil, nil
 }
 
 // syncJournal makes what was acknowledged so far durable.

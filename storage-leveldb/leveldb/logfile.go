@@ -73,7 +73,10 @@ func (l *logReader) next() (rec []byte, off int64, err error) {
 		if !inside {
 			off = at
 		}
-		kind, payload, f := l.chunk()
+		kind, payload, f, err := l.chunk()
+		if err != nil {
+			return nil, 0, err
+		}
 		if f == nil && inside == (kind == chunkFull || kind == chunkFirst) {
 			f = &fault{Reason: "chunks of a record out of order"}
 		}
@@ -119,13 +122,21 @@ func (l *logReader) fill() error {
 }
 
 // chunk reads the chunk at pos; of the fault only Reason and Torn are set.
-func (l *logReader) chunk() (kind byte, payload []byte, f *fault) {
+func (l *logReader) chunk() (kind byte, payload []byte, f *fault, err error) {
 	rest := l.buf[l.pos:l.n]
-	last := l.base+int64(l.n) == l.size
-	if last && zero(rest) {
+	if zero(rest) {
 		// The file grew before its bytes arrived. A record never consists of zeros, and damage to one would leave some.
-		return 0, nil, &fault{Reason: "zeros up to the end of the file", Torn: true}
+		if end, err := l.zeroAfterBlock(); err != nil {
+			return 0, nil, nil, err
+		} else if end {
+			return 0, nil, &fault{Reason: "zeros up to the end of the file", Torn: true}, nil
+		}
 	}
+	kind, payload, f = l.parse(rest)
+	return kind, payload, f, nil
+}
+
+func (l *logReader) parse(rest []byte) (kind byte, payload []byte, f *fault) {
 	if len(rest) < logHeader {
 		return 0, nil, &fault{Reason: "incomplete chunk header", Torn: true}
 	}
@@ -151,6 +162,22 @@ func (l *logReader) chunk() (kind byte, payload []byte, f *fault) {
 		return 0, nil, &fault{Reason: "checksum of a chunk does not match"}
 	}
 	return kind, payload, nil
+}
+
+// zeroAfterBlock tells whether only zeros follow the block up to the end of the file.
+func (l *logReader) zeroAfterBlock() (bool, error) {
+	var b [logBlock]byte
+	for at := l.base + int64(l.n); at < l.size; {
+		n := min(int64(len(b)), l.size-at)
+		if _, err := l.r.ReadAt(b[:n], at); err != nil {
+			return false, fmt.Errorf("read at offset %d: %w", at, err)
+		}
+		if !zero(b[:n]) {
+			return false, nil
+		}
+		at += n
+	}
+	return true, nil
 }
 
 // hasPrefixWithSum tells whether some prefix of b (a kind and part of its payload) has the masked sum.

@@ -47,10 +47,13 @@ func (p *Plugin) open() error {
 func (p *Plugin) openForReading(o *opt.Options, cause error) error {
 	cause = full(p.disk.dir, cause)
 	p.disk.reset()
+	if err := p.disk.joinJournals(); err != nil {
+		return errkind.Exhausted.Errorf("%w; reading the journals failed as well: %w", cause, err)
+	}
 	o.ReadOnly = true
 	db, err := ldb.Open(p.disk, o)
 	if err != nil {
-		return errkind.Exhausted.Errorf("%w; opening it only for reading failed as well: %v", cause, err)
+		return errkind.Exhausted.Errorf("%w; opening it only for reading failed as well: %w", cause, err)
 	}
 	if err := prepare(db, false); err != nil {
 		return errors.Join(err, db.Close())

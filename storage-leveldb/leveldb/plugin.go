@@ -191,7 +191,13 @@ func (p *Plugin) close() error {
 		if p.settings.sync == syncInterval && p.disk.failure() == nil {
 			err = p.disk.syncJournal()
 		}
-		err = errors.Join(err, p.db.Close())
+		cerr := p.db.Close()
+		if isFull(cerr) {
+			// Of a compaction; its rows are still in the journal.
+			p.log.Warn("closed the database on a full disk", "error", cerr)
+			cerr = nil
+		}
+		err = errors.Join(err, cerr)
 	}
 	err = errors.Join(err, p.disk.Close())
 	p.db, p.disk = nil, nil

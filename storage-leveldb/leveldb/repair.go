@@ -1,6 +1,8 @@
 package leveldb
 
 import (
+	"bytes"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -19,6 +21,7 @@ import (
 	"github.com/syndtr/goleveldb/leveldb/table"
 
 	"github.com/calimero-go/core/plugin-sdk/errkind"
+	"github.com/calimero-go/core/plugin-sdk/storage"
 )
 
 // Report says what Repair found, kept and lost.
@@ -131,8 +134,8 @@ type repair struct {
 	tornEnd  bool
 	// inTables is the number of the last operation that is in the tables; after that of the last one in what was read.
 	inTables, after uint64
-	// rewrite has the journals that cannot stay as they are.
-	rewrite []ldbstorage.FileDesc
+	// These cannot stay as they are.
+	rewriteJournals, rewriteTables []ldbstorage.FileDesc
 }
 
 func (r *repair) run() error {
@@ -152,22 +155,13 @@ func (r *repair) run() error {
 	if err := r.inspectJournals(); err != nil {
 		return err
 	}
-	rebuild := r.manifest == nil || r.damaged(r.report.Tables)
-	if rebuild || r.tornEnd || len(r.rewrite) > 0 {
+	rebuild := r.manifest == nil || len(r.rewriteTables) > 0
+	if rebuild || r.tornEnd || len(r.rewriteJournals) > 0 {
 		if err := r.change(rebuild); err != nil {
 			return err
 		}
 	}
 	return r.verify(rebuild)
-}
-
-func (r *repair) damaged(files []FileReport) bool {
-	for _, f := range files {
-		if len(f.Damage) > 0 {
-			return true
-		}
-	}
-	return false
 }
 
 func (r *repair) inspectManifest() error {
@@ -216,41 +210,91 @@ func (r *repair) inspectTables() error {
 	return nil
 }
 
-// inspectTable reads a table as goleveldb's recovery will; seq is its largest sequence number.
+// inspectTable reads a table; seq is its largest sequence number.
 func (r *repair) inspectTable(fd ldbstorage.FileDesc) (rep FileReport, seq uint64, err error) {
 	rep.File = r.disk.path(fd)
-	f, size, err := openSized(rep.File)
+	rep.Damage, err = readTable(rep.File, fd, func(key, _ []byte) error {
+		rep.Kept++
+		seq = max(seq, binary.LittleEndian.Uint64(key[len(key)-8:])>>8)
+		return nil
+	})
+	if len(rep.Damage) > 0 {
+		r.rewriteTables = append(r.rewriteTables, fd)
+	}
+	return rep, seq, err
+}
+
+// readTable visits the rows of all blocks of a table that are whole, by internal key: key, then sequence number and kind
+// in eight bytes.
+func readTable(path string, fd ldbstorage.FileDesc, visit func(key, value []byte) error) (damage []string, err error) {
+	f, size, err := openSized(path)
 	if err != nil {
-		return rep, 0, err
+		return nil, err
 	}
 	defer f.Close()
 	t, err := table.NewReader(f, size, fd, nil, nil, &opt.Options{Strict: opt.StrictBlockChecksum})
 	if err != nil {
-		return rep, 0, fmt.Errorf("read %s: %w", rep.File, err)
+		return nil, fmt.Errorf("read %s: %w", path, err)
 	}
 	it := t.NewIterator(nil, nil)
 	defer it.Release()
 	if s, ok := it.(iterator.ErrorCallbackSetter); ok {
-		s.SetErrorCallback(func(err error) { rep.Damage = append(rep.Damage, err.Error()) })
+		s.SetErrorCallback(func(err error) { damage = append(damage, err.Error()) })
 	}
 	for it.Next() {
-		k := it.Key()
-		if len(k) < 8 {
-			rep.Damage = append(rep.Damage, fmt.Sprintf("row key of %d bytes", len(k)))
+		if len(it.Key()) < 8 {
+			damage = append(damage, fmt.Sprintf("row key of %d bytes", len(it.Key())))
 			continue
 		}
-		rep.Kept++
-		seq = max(seq, binary.LittleEndian.Uint64(k[len(k)-8:])>>8)
+		if err := visit(it.Key(), it.Value()); err != nil {
+			return damage, err
+		}
 	}
 	if err := it.Error(); err != nil {
 		if !isCorrupt(err) {
-			return rep, 0, fmt.Errorf("read %s: %w", rep.File, err)
+			return damage, fmt.Errorf("read %s: %w", path, err)
 		}
-		if len(rep.Damage) == 0 {
-			rep.Damage = append(rep.Damage, err.Error())
+		if len(damage) == 0 {
+			damage = append(damage, err.Error())
 		}
 	}
-	return rep, seq, nil
+	return damage, nil
+}
+
+// replaceTable writes what can be read of a table in its place. goleveldb's own recovery must not do that: it builds the
+// index and the filter as if internal keys were plain ones, so that reading such a table panics or misses rows.
+func (r *repair) replaceTable(fd ldbstorage.FileDesc) error {
+	path := r.disk.path(fd)
+	rows := 0
+	err := replace(path, func(w io.Writer) error {
+		tw := table.NewWriter(w, &opt.Options{Comparer: internalOrder{}, Compression: opt.SnappyCompression}, nil, 0)
+		_, err := readTable(path, fd, func(key, value []byte) error {
+			rows++
+			return tw.Append(key, value)
+		})
+		if err != nil {
+			return err
+		}
+		return tw.Close()
+	})
+	if err == nil && rows == 0 {
+		err = r.disk.Remove(fd)
+	}
+	return err
+}
+
+// internalOrder orders internal keys: by key, then the newest first. It shortens nothing.
+type internalOrder struct{}
+
+func (internalOrder) Name() string                    { return "internal" }
+func (internalOrder) Separator(_, _, _ []byte) []byte { return nil }
+func (internalOrder) Successor(_, _ []byte) []byte    { return nil }
+
+func (internalOrder) Compare(a, b []byte) int {
+	if c := bytes.Compare(a[:len(a)-8], b[:len(b)-8]); c != 0 {
+		return c
+	}
+	return cmp.Compare(binary.LittleEndian.Uint64(b[len(b)-8:]), binary.LittleEndian.Uint64(a[len(a)-8:]))
 }
 
 func (r *repair) inspectJournals() error {
@@ -265,7 +309,7 @@ func (r *repair) inspectJournals() error {
 		}
 		r.report.Journals = append(r.report.Journals, f)
 		if len(f.Damage) > 0 || f.Skipped > 0 {
-			r.rewrite = append(r.rewrite, fd)
+			r.rewriteJournals = append(r.rewriteJournals, fd)
 		}
 	}
 	return nil
@@ -351,7 +395,12 @@ func (r *repair) change(rebuild bool) error {
 		}
 	}
 	r.after = r.inTables
-	for _, fd := range r.rewrite {
+	for _, fd := range r.rewriteTables {
+		if err := r.replaceTable(fd); err != nil {
+			return fmt.Errorf("rewrite %s: %w", r.disk.path(fd), err)
+		}
+	}
+	for _, fd := range r.rewriteJournals {
 		if err := r.replaceJournal(fd); err != nil {
 			return fmt.Errorf("rewrite %s: %w", r.disk.path(fd), err)
 		}
@@ -504,14 +553,24 @@ func (r *repair) verify(rebuild bool) error {
 	if err != nil {
 		return err
 	}
-	err = prepare(db, true)
+	return errors.Join(r.readAll(db), db.Close())
+}
+
+func (r *repair) readAll(db *ldb.DB) error {
 	it := db.NewIterator(nil, &opt.ReadOptions{DontFillCache: true})
-	for err == nil && it.Next() {
-		if it.Key()[0] != 0 {
+	defer it.Release()
+	for it.Next() {
+		k := it.Key()
+		if len(k) == 0 || len(k) <= int(k[0]) || int(k[0]) > storage.MaxColumn {
+			return errkind.Precondition.Errorf("row with key %.80q is not of this plugin: the database belongs to another program", k)
+		}
+		if k[0] != 0 {
 			r.report.Rows++
 		}
 	}
-	err = errors.Join(err, it.Error())
-	it.Release()
-	return errors.Join(err, db.Close())
+	if err := it.Error(); err != nil {
+		return err
+	}
+	// The row with the format may have been in a damaged place.
+	return db.Put(versionKey, []byte{formatVersion}, &opt.WriteOptions{Sync: true})
 }
