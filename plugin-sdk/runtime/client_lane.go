@@ -423,16 +423,22 @@ func (x *clientExec) notSent(id uint32, err error) error {
 	if !errors.Is(err, errkind.TooLarge) {
 		return x.broke(err)
 	}
+	if err := x.sendFault(id, err); err != nil {
+		return err
+	}
 	x.stop(tooLarge(err), nil)
-	return x.sendFault(id, err)
+	return nil
 }
 
 // refuse answers a call with the host's error.
 func (x *clientExec) refuse(id uint32, err error) error {
+	if werr := x.sendFault(id, err); werr != nil {
+		return werr
+	}
 	if fatal(err) {
 		x.stop(nil, err)
 	}
-	return x.sendFault(id, err)
+	return nil
 }
 
 func (x *clientExec) sendFault(id uint32, err error) error {
