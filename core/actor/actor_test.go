@@ -95,7 +95,7 @@ func run(t *testing.T, services ...*actor.Actor[message]) (stop func()) {
 	stop = func() {
 		once.Do(func() {
 			cancel()
-			<-done
+			require.ErrorIs(t, <-done, context.Canceled)
 		})
 	}
 	t.Cleanup(stop)
@@ -180,6 +180,7 @@ func TestAskersWhoGaveUpFreeTheirPlace(t *testing.T) {
 	require.Equal(t, errkind.Canceled, errkind.Of(err))
 	require.NoError(t, actor.Tell(a, message(add{n: 1})), "the place of the first is free")
 	run(t, a)
+	require.Eventually(t, func() bool { return a.Depth() == 0 }, 5*time.Second, time.Millisecond)
 	total, err := askAdd(t.Context(), a, 1)
 	require.NoError(t, err)
 	require.Equal(t, 2, total, "the message nobody waits for was not handled")
@@ -408,7 +409,7 @@ func TestLazyKeepsOrder(t *testing.T) {
 			rt.Fatal(err)
 		}
 		cancel()
-		<-done
+		require.ErrorIs(rt, <-done, context.Canceled)
 		require.Equal(rt, append(want, 0), got)
 	})
 }

@@ -187,7 +187,7 @@ func (s *Store) Delete(ctx context.Context, id domain.BlobID) error {
 		return err
 	}
 	if !found {
-		return errkind.NotFound.Errorf("Blob not found") //nolint:staticcheck // the reference's text, shown to users
+		return errkind.NotFound.Errorf("Blob not found") // the reference's text, shown to users
 	}
 	if len(meta.Links) == 0 {
 		meta.Links = nil

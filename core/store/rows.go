@@ -64,10 +64,10 @@ func readAhead(ctx context.Context, r Reader, span storage.Range, page func([]st
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	pages := make(chan []storage.Item, 1)
-	result := make(chan error, 1)
+	var scanned error // to be read once pages is closed
 	go func() {
 		defer close(pages)
-		result <- r.scan(ctx, span, func(items []storage.Item) error {
+		scanned = r.scan(ctx, span, func(items []storage.Item) error {
 			select {
 			case pages <- items:
 				return nil
@@ -82,14 +82,15 @@ func readAhead(ctx context.Context, r Reader, span storage.Range, page func([]st
 			continue
 		}
 		cancel()
-		<-result
+		for range pages { // page's error counts
+		}
 		if errors.Is(err, Stop) {
 			return nil
 		}
 		return err
 	}
-	if err := <-result; err != nil {
-		return errkind.Of(err).Errorf("scan column %s: %w", span.Column, err)
+	if scanned != nil {
+		return errkind.Of(scanned).Errorf("scan column %s: %w", span.Column, scanned)
 	}
 	return nil
 }

@@ -11,7 +11,11 @@ import (
 )
 
 // Stop ends a Scan early without an error.
-var Stop = errors.New("stop scanning")
+const Stop = stop("stop scanning")
+
+type stop string
+
+func (s stop) Error() string { return string(s) }
 
 // Table is a column, or one kind of row of a shared column, with keys and values of Go types. Prefixes of scans are those
 // of package wire (wire.ContextKey for the rows of a context, wire.RowGroupMember.Prefix(group), …).
