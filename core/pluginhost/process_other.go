@@ -1,0 +1,10 @@
+//go:build !linux
+
+package pluginhost
+
+import "syscall"
+
+func attributes(bool) *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
+
+// awaitExit cannot wait without reaping here.
+func awaitExit(int) bool { return false }
