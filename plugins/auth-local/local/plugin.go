@@ -18,7 +18,7 @@ var _ auth.Plugin = (*plugin)(nil)
 
 var (
 	errClosed        = errkind.Unavailable.Errorf("auth plugin is closed")
-	errNotConfigured = errkind.Precondition.Errorf("auth plugin is not configured")
+	errNotConfigured = errkind.Unavailable.Errorf("auth plugin is not configured")
 )
 
 type plugin struct {

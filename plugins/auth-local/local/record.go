@@ -19,10 +19,10 @@ type record struct {
 	PublicKey string `json:"public_key,omitempty"`
 	Method    string `json:"method,omitempty"`
 	// Username and Password are a root key's credentials.
-	Username    string   `json:"username,omitempty"`
-	Password    string   `json:"password,omitempty"`
-	Name        string   `json:"name,omitempty"`
-	NodeURL     string   `json:"node_url,omitempty"`
+	Username string `json:"username,omitempty"`
+	Password string `json:"password,omitempty"`
+	Name     string `json:"name,omitempty"`
+	NodeURL  string `json:"node_url,omitempty"`
 	// Generation counts new credentials: tokens of an older one have ended.
 	Generation  uint64   `json:"generation,omitempty"`
 	Permissions []string `json:"permissions"`
