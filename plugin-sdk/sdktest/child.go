@@ -12,6 +12,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 	goplugin "github.com/hashicorp/go-plugin"
 	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
 
 	"github.com/calimero-go/core/plugin-sdk/base"
 	"github.com/calimero-go/core/plugin-sdk/handshake"
@@ -95,7 +96,7 @@ func (b *builds) remove() {
 }
 
 // Main is the whole TestMain of a package that uses Reexec or Build: it becomes one of the children (each a plugin's
-// main, as func() { serve.Storage(mystore.New) }) or runs the tests.
+// main, as func() { serve.Storage(mystore.New) }) or runs the tests, which fail if goroutines are left over.
 func Main(m *testing.M, children map[string]func()) {
 	if name, ok := os.LookupEnv(envChild); ok {
 		child := children[name]
@@ -108,6 +109,12 @@ func Main(m *testing.M, children map[string]func()) {
 	}
 	code := m.Run()
 	built.remove()
+	if code == 0 {
+		if err := goleak.Find(); err != nil {
+			fmt.Fprintf(os.Stderr, "sdktest: goroutines are left over after the tests:\n%v\n", err)
+			code = 1
+		}
+	}
 	os.Exit(code)
 }
 
