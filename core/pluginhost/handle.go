@@ -38,12 +38,7 @@ func Start[P base.Plugin](ctx context.Context, h *Host, wire base.Wire[P], spec 
 	if p.Kind != wire.Kind {
 		return nil, errkind.Invalid.Errorf("start %s: the block is %s", label, p.Title())
 	}
-	l := &launcher{
-		host: h, block: p, label: label, kind: wire.Kind, dataDir: spec.DataDir,
-		sets:    func() map[int]goplugin.PluginSet { return wire.HostPlugins(p.Name) },
-		metrics: h.metrics.of(wire.Kind, p.Name),
-		log:     h.opts.Logger.With("plugin", wire.Kind+"/"+p.Name),
-	}
+	l := newLauncher(h, p, func() map[int]goplugin.PluginSet { return wire.HostPlugins(p.Name) }, spec.DataDir)
 	s := newSupervisor(l, spec.OnState)
 	if err := h.add(s); err != nil {
 		s.end()

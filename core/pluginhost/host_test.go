@@ -186,6 +186,21 @@ func TestStart_BadBinaries(t *testing.T) {
 	}
 }
 
+func TestDescribe_BesideARunningNode(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, change{})
+	n.storage()
+	info, schema, err := pluginhost.Describe(t.Context(), n.cfg, n.cfg.Plugin("storage", ""), nil)
+	require.NoError(t, err)
+	require.Equal(t, "memory", info.Name)
+	require.Equal(t, "level", schema.Attributes[0].Name)
+
+	bad := newNode(t, change{child: "hello"})
+	_, _, err = pluginhost.Describe(t.Context(), bad.cfg, bad.cfg.Plugin("storage", ""), nil)
+	require.ErrorContains(t, err, "in place of the handshake")
+	require.NoDirExists(t, bad.cfg.Node.Data)
+}
+
 func TestHost_OnePerRunFolder(t *testing.T) {
 	t.Parallel()
 	n := newNode(t, change{})

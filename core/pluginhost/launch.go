@@ -83,8 +83,29 @@ type generation struct {
 	killed    chan struct{} // closed when the host has killed it
 }
 
+func newLauncher(h *Host, p *config.Plugin, sets func() map[int]goplugin.PluginSet, dataDir string) *launcher {
+	return &launcher{
+		host: h, block: p, label: base.Label(p.Kind, p.Name), kind: p.Kind, dataDir: dataDir, sets: sets,
+		metrics: h.metrics.of(p.Kind, p.Name), log: h.opts.Logger.With("plugin", p.Kind+"/"+p.Name),
+	}
+}
+
 // launch starts a process, asks it who it is, and configures it. An error names the plugin, the step, and the fix.
-func (l *launcher) launch(ctx context.Context, number uint64) (_ *generation, err error) {
+func (l *launcher) launch(ctx context.Context, number uint64) (*generation, error) {
+	g, err := l.greet(ctx, number)
+	if err != nil {
+		return nil, err
+	}
+	if err := l.configure(ctx, g); err != nil {
+		g.destroy()
+		return nil, err
+	}
+	g.since = time.Now()
+	return g, nil
+}
+
+// greet starts a process and asks it who it is.
+func (l *launcher) greet(ctx context.Context, number uint64) (_ *generation, err error) {
 	g := &generation{number: number, since: time.Now(), broken: make(chan struct{}, 1), killed: make(chan struct{})}
 	defer func() {
 		if err != nil {
@@ -106,10 +127,6 @@ func (l *launcher) launch(ctx context.Context, number uint64) (_ *generation, er
 	if err := l.identify(ctx, g); err != nil {
 		return nil, l.failed("info", err)
 	}
-	if err := l.configure(ctx, g); err != nil {
-		return nil, err
-	}
-	g.since = time.Now()
 	return g, nil
 }
 
@@ -245,13 +262,22 @@ func (l *launcher) identify(ctx context.Context, g *generation) error {
 	return nil
 }
 
+// schema asks which settings the plugin takes.
+func (l *launcher) schema(ctx context.Context, g *generation) (base.Schema, error) {
+	ctx, cancel := context.WithTimeout(ctx, l.block.StartTimeout)
+	defer cancel()
+	schema, err := g.plugin.Schema(ctx)
+	if err != nil {
+		return base.Schema{}, l.failed("schema", l.step(g, err))
+	}
+	return schema, nil
+}
+
 // configure decodes the config block by the plugin's schema and hands it over.
 func (l *launcher) configure(ctx context.Context, g *generation) error {
-	ask, cancel := context.WithTimeout(ctx, l.block.StartTimeout)
-	defer cancel()
-	schema, err := g.plugin.Schema(ask)
+	schema, err := l.schema(ctx, g)
 	if err != nil {
-		return l.failed("schema", l.step(g, err))
+		return err
 	}
 	value, diags, err := l.block.Decode(schema)
 	if err == nil {

@@ -91,7 +91,9 @@ func newSupervisor(l *launcher, onState func(Status)) *supervisor {
 
 // start launches the first process; its failure is the caller's.
 func (s *supervisor) start(ctx context.Context) error {
-	s.become(func(st *Status) { st.State = Starting })
+	s.become(func(st *Status) {
+		st.State, st.Err = Starting, errkind.Retryable(errkind.Unavailable.Errorf("%s is starting", s.label))
+	})
 	g, err := s.launch(ctx, 1)
 	if err != nil {
 		s.end()
