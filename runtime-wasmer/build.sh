@@ -6,7 +6,8 @@
 #                                      the library's module has none (linux/arm64)
 #
 # The binary looks for the library in its own folder only: nothing of the
-# module cache is left in it. GOOS and GOARCH choose the target.
+# module cache is left in it. GOOS and GOARCH choose the target, VERSION is what
+# the plugin says it is.
 set -eu
 
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -47,7 +48,8 @@ mkdir -p "$1"
 out=$(cd "$1" && pwd)
 # -trimpath also keeps CGO_LDFLAGS out of the binary's build information.
 CGO_ENABLED=1 CGO_LDFLAGS="-L$libdir" \
-	go build -trimpath -tags wasmer_beside -o "$out/merod-plugin-runtime-wasmer" ./runtime-wasmer
+	go build -trimpath -buildvcs=false -tags wasmer_beside -ldflags "-X main.version=${VERSION:-dev}" \
+	-o "$out/merod-plugin-runtime-wasmer" ./runtime-wasmer
 name=$(basename "$lib")
 if ! cmp -s "$lib" "$out/$name"; then
 	cp -f "$lib" "$out/$name.new"

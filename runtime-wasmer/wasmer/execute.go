@@ -21,8 +21,6 @@ const (
 	// stackScale turns bytes of the reference's stack into what the stack guard
 	// counts: upper bounds, several times what a frame takes.
 	stackScale = 256
-	// stopInterval is how often a guest that has to end is told so.
-	stopInterval = time.Millisecond
 )
 
 // run is one execution in progress.
@@ -147,9 +145,7 @@ func (r *run) call() (*runtime.Result, error) {
 	})
 	if stop != nil {
 		stop()
-		if r.ctx.Err() == nil { // a stopped guest has lost its count
-			usage.Fuel = r.e.Budget.Fuel - min(r.runner.Fuel(), r.e.Budget.Fuel)
-		}
+		usage.Fuel = r.e.Budget.Fuel - min(r.runner.Fuel(), r.e.Budget.Fuel)
 		usage.PeakPages = uint32(r.runner.MemoryBytes() / pageSize)
 	}
 	if r.runner != nil {
@@ -171,21 +167,13 @@ func (r *run) call() (*runtime.Result, error) {
 // watch stops the guest when the execution's time is over; the function it
 // returns ends the watch and waits for that.
 func (r *run) watch() (end func()) {
-	done, gone := make(chan struct{}), make(chan struct{})
-	stopWatch := context.AfterFunc(r.ctx, func() {
+	gone := make(chan struct{})
+	cancel := context.AfterFunc(r.ctx, func() {
 		defer close(gone)
-		for {
-			r.runner.Stop()
-			select {
-			case <-done:
-				return
-			case <-time.After(stopInterval):
-			}
-		}
+		r.runner.Stop()
 	})
 	return func() {
-		close(done)
-		if !stopWatch() {
+		if !cancel() {
 			<-gone
 		}
 	}

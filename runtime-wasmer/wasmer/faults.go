@@ -74,12 +74,12 @@ func (r *run) callError(err error) error {
 	case trap.StackOverflow:
 		return guestabi.TrapStackOverflow
 	case trap.Exhausted:
-		if f := r.stopped(); f != nil {
-			return f
-		}
 		return &runtime.Fault{Kind: runtime.FaultFuel, Text: fmt.Sprintf("instruction budget exhausted: the call used all of its %d instructions", r.e.Budget.Fuel)}
 	}
 	t := trapOf(trap.Message)
+	if f := r.stopped(); f != nil && t == guestabi.TrapUnreachable {
+		return f
+	}
 	// An allocator that gets no more memory ends the guest with unreachable.
 	if used := r.runner.MemoryBytes() / pageSize; t == guestabi.TrapUnreachable && used > int(r.pages)/2 {
 		return &runtime.Fault{Kind: runtime.FaultMemory, Text: fmt.Sprintf("%v, with %d of at most %d memory pages in use", t, used, r.pages)}

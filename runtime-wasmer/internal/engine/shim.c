@@ -3,7 +3,6 @@
 #include <malloc.h>
 #endif
 #include <pthread.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -30,12 +29,12 @@ struct runner {
   wasm_func_t **funcs;
   wasm_extern_t **imports;
   uint64_t handle;
-  long points;  // export index of the metering global
   // The running instance, NULL between calls.
   wasm_instance_t *instance;
   wasm_extern_vec_t exports;
   wasm_memory_t *memory;
   wasm_global_t *stack;
+  wasm_global_t *stop;
 };
 
 // Guest frames live on the thread's own stack. The guard counts upper bounds of
@@ -226,7 +225,6 @@ runner *shim_load(const uint8_t *artifact, size_t len, const shim_sig *sigs, siz
     return NULL;
   }
   wasm_module_exports(r->module, &r->types);
-  r->points = shim_export(r, "wasmer_metering_remaining_points", 32);
   r->envs = calloc(nsigs + 1, sizeof *r->envs);
   r->funcs = calloc(nsigs + 1, sizeof *r->funcs);
   r->imports = calloc(nsigs + 1, sizeof *r->imports);
@@ -274,7 +272,7 @@ static char *take_trap(wasm_trap_t *trap) {
   return text;
 }
 
-int shim_instantiate(runner *r, long memory, long stack, char **err) {
+int shim_instantiate(runner *r, long memory, long stack, long stop, char **err) {
   wasm_extern_vec_t imports = {r->nimports, r->imports};
   wasm_trap_t *trap = NULL;
   r->instance = wasm_instance_new(r->store, r->module, &imports, &trap);
@@ -289,6 +287,7 @@ int shim_instantiate(runner *r, long memory, long stack, char **err) {
   wasm_instance_exports(r->instance, &r->exports);
   if (memory >= 0 && (size_t)memory < r->exports.size) r->memory = wasm_extern_as_memory(r->exports.data[memory]);
   if (stack >= 0 && (size_t)stack < r->exports.size) r->stack = wasm_extern_as_global(r->exports.data[stack]);
+  if (stop >= 0 && (size_t)stop < r->exports.size) r->stop = wasm_extern_as_global(r->exports.data[stop]);
   return SHIM_OK;
 }
 
@@ -296,6 +295,7 @@ void shim_drop(runner *r) {
   if (r->instance == NULL) return;
   r->memory = NULL;
   r->stack = NULL;
+  r->stop = NULL;
   wasm_extern_vec_delete(&r->exports);
   r->exports = (wasm_extern_vec_t){0, NULL};
   wasm_instance_delete(r->instance);
@@ -348,14 +348,10 @@ void shim_memory(runner *r, uint8_t **data, size_t *len) {
   *len = wasm_memory_data_size(r->memory);
 }
 
-// The guest's accounting loads, subtracts and stores without a lock, so a store
-// from another thread survives only when it falls between the guest's store and
-// its next load. Many stores in a row make that certain enough for one attempt.
 void shim_stop(runner *r) {
-  if (r->points < 0 || r->instance == NULL) return;
-  wasm_global_t *g = wasm_extern_as_global(r->exports.data[r->points]);
-  wasm_val_t zero = {.kind = WASM_I64, .of = {.i64 = 0}};
-  for (int i = 0; i < 20000; i++) wasm_global_set(g, &zero);
+  if (r->stop == NULL) return;
+  wasm_val_t one = {.kind = WASM_I32, .of = {.i32 = 1}};
+  wasm_global_set(r->stop, &one);
 }
 
 void shim_set_points(runner *r, uint64_t points) {

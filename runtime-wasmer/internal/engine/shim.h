@@ -25,14 +25,14 @@ void shim_unload(runner *r);
 // Index of an export, -1 when there is none of that name.
 long shim_export(const runner *r, const char *name, size_t len);
 
-int shim_instantiate(runner *r, long memory, long stack, char **err);
+int shim_instantiate(runner *r, long memory, long stack, long stop, char **err);
 void shim_drop(runner *r);
 // Runs an export of type () -> (). stack is the guard's budget in bytes.
 int shim_call(runner *r, long index, uint32_t stack, char **err);
 // What the stack guard left; negative = it stopped the guest.
 int32_t shim_stack_left(runner *r);
 void shim_memory(runner *r, uint8_t **data, size_t *len);
-// Takes the points from a running guest; may have to be repeated.
+// Sets the global that the guest looks at; may be called while it runs.
 void shim_stop(runner *r);
 void shim_set_points(runner *r, uint64_t points);
 uint64_t shim_points(runner *r);

@@ -10,7 +10,7 @@ import (
 )
 
 // Version changes whenever Rewrite's output for some module changes.
-const Version = 1
+const Version = 2
 
 // Bounds of what is read, so that a small module cannot make us build a large one.
 const (

@@ -13,6 +13,7 @@ import (
 const (
 	ReservedPrefix = "calimero:guard:"
 	StackExport    = ReservedPrefix + "stack"
+	StopExport     = ReservedPrefix + "stop"
 	StartExport    = ReservedPrefix + "start"
 	meteringPrefix = "wasmer_metering_"
 )
@@ -30,6 +31,10 @@ const (
 
 // Rewrite returns the module with its guards. maxPages caps the memory.
 //
+// Every loop looks at the global exported as StopExport, which the guest never
+// writes, at the start of each iteration and ends in `unreachable` when it is
+// not 0; so does every thunk.
+//
 // Every defined function f becomes a thunk at its old index: it takes the cost
 // of f's frame from the global exported as StackExport, ends in `unreachable`
 // with that global negative when nothing is left, and otherwise calls the old
@@ -39,6 +44,10 @@ func (m *Module) Rewrite(maxPages uint32) ([]byte, error) {
 		return nil, err
 	}
 	g := m.newGuard()
+	checked, err := m.checkLoops()
+	if err != nil {
+		return nil, err
+	}
 	out := bytes.Clone(Magic)
 	done := map[byte]bool{}
 	for _, s := range m.sections {
@@ -55,7 +64,7 @@ func (m *Module) Rewrite(maxPages uint32) ([]byte, error) {
 		case secMemory:
 			out = appendSection(out, s.id, m.memorySection(maxPages))
 		case secCode:
-			out = appendSection(out, s.id, m.codeSection(g))
+			out = appendSection(out, s.id, m.codeSection(g, checked))
 		default:
 			out = appendSection(out, s.id, s.body)
 		}
@@ -113,19 +122,20 @@ func (m *Module) importedGlobals() int {
 	return n
 }
 
-// globalSection adds the stack counter behind the module's own globals.
+// globalSection adds the stack counter and the stop flag behind the module's own globals.
 func (m *Module) globalSection() []byte {
-	out := appendU32(nil, uint32(m.globals-m.importedGlobals()+1))
+	out := appendU32(nil, uint32(m.globals-m.importedGlobals()+2))
 	if body := m.body(secGlobal); body != nil {
 		r := &reader{b: body}
 		r.u32()
 		out = append(out, r.b...)
 	}
-	return append(out, I32, 1, 0x41, 0, 0x0b) // (mut i32) (i32.const 0): the host sets it before each call
+	// (mut i32) (i32.const 0), twice; the host sets the counter before each call.
+	return append(out, I32, 1, 0x41, 0, 0x0b, I32, 1, 0x41, 0, 0x0b)
 }
 
 func (m *Module) exportSection() []byte {
-	n := uint32(len(m.Exports) + 1)
+	n := uint32(len(m.Exports) + 2)
 	if m.start != nil {
 		n++
 	}
@@ -136,7 +146,8 @@ func (m *Module) exportSection() []byte {
 	if m.start != nil {
 		out = appendU32(append(appendName(out, StartExport), Func), *m.start)
 	}
-	return appendU32(append(appendName(out, StackExport), Global), uint32(m.globals))
+	out = appendU32(append(appendName(out, StackExport), Global), uint32(m.globals))
+	return appendU32(append(appendName(out, StopExport), Global), uint32(m.globals)+1)
 }
 
 func (m *Module) functionSection(guarded []int) []byte {
@@ -184,12 +195,12 @@ func (m *Module) tableSection() []byte {
 }
 
 // codeSection writes the thunks (or unguarded bodies) first, then the moved bodies.
-func (m *Module) codeSection(g guard) []byte {
+func (m *Module) codeSection(g guard, bodies [][]byte) []byte {
 	guarded := g.guarded
-	out := appendU32(nil, uint32(len(m.bodies)+len(guarded)))
-	moved := uint32(m.importedFuncs + len(m.bodies))
+	out := appendU32(nil, uint32(len(bodies)+len(guarded)))
+	moved := uint32(m.importedFuncs + len(bodies))
 	next := 0
-	for i, body := range m.bodies {
+	for i, body := range bodies {
 		if next < len(guarded) && guarded[next] == i {
 			t := m.Types[m.functions[i]]
 			out = appendBody(out, m.thunk(t, g.costs[i], moved+uint32(next)))
@@ -199,7 +210,7 @@ func (m *Module) codeSection(g guard) []byte {
 		out = appendBody(out, body)
 	}
 	for _, i := range guarded {
-		out = appendBody(out, m.bodies[i])
+		out = appendBody(out, bodies[i])
 	}
 	return out
 }
@@ -210,7 +221,7 @@ func appendBody(out, body []byte) []byte {
 
 func (m *Module) thunk(t FuncType, cost, callee uint32) []byte {
 	global := uint32(m.globals)
-	b := []byte{0} // no locals
+	b := append([]byte{0}, m.stopCheck()...) // no locals
 	b = appendU32(append(b, 0x23), global)
 	b = append(appendS32(append(b, 0x41), cost), 0x6b) // left - cost
 	b = appendU32(append(b, 0x24), global)

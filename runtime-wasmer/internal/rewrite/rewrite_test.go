@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -37,7 +38,7 @@ func start(t testing.TB, wat string, pages uint32) (*engine.Runner, *rewrite.Mod
 		}
 		imports = append(imports, e)
 	}
-	r, err := engine.Load(artifact, imports, "memory", rewrite.StackExport)
+	r, err := engine.Load(artifact, imports, engine.Guards{Memory: "memory", Stack: rewrite.StackExport, Stop: rewrite.StopExport})
 	require.NoError(t, err)
 	t.Cleanup(r.Close)
 	require.NoError(t, r.Start(noHost{}, 1<<40))
@@ -114,6 +115,41 @@ func TestWideSignaturesAreRefused(t *testing.T) {
 	require.NoError(t, err)
 	_, err = rewrite.Parse(wasm)
 	require.EqualError(t, err, "read section 1: a type with 60 parameters and 41 results, at most 100 are accepted")
+}
+
+func TestStopEndsEveryLoop(t *testing.T) {
+	t.Parallel()
+	wat := `(module (import "env" "h" (func $h (param i64))) (memory (export "memory") 1 2000) (type $t (func)) (table 1 funcref) (elem (i32.const 0) $ind)
+		(func $ind (export "ind") (drop (i32.const 1)))
+		(func (export "spin") (loop $l (br $l)))
+		(func (export "multi") (i32.const 1) (i64.const 2) (loop $l (param i32 i64) (result i32 i64) (br $l)) (drop) (drop))
+		(func (export "table") (local $i i32) (loop $l (block $a (block $b (br_table $a $b $l (local.get $i)))) (local.set $i (i32.const 9)) (br $l)))
+		(func (export "nested") (loop $l (loop $m (loop $n (br_if $n (i32.const 0))) (br $m)) (br $l)))
+		(func (export "calls") (loop $l (call $h (i64.const 0)) (br $l)))
+		(func (export "indirect") (loop $l (call_indirect (type $t) (i32.const 0)) (br $l)))
+		(func (export "copies") (loop $l (memory.copy (i32.const 0) (i32.const 8) (i32.const 60000)) (memory.fill (i32.const 0) (i32.const 8) (i32.const 60000)) (br $l)))
+		(func (export "vectors") (loop $l (v128.store (i32.const 0) (i8x16.add (v128.load (i32.const 0)) (v128.const i32x4 1 2 3 4)))
+			(drop (i8x16.extract_lane_s 3 (v128.load (i32.const 0))))
+			(v128.store (i32.const 0) (i8x16.shuffle 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 (v128.load (i32.const 0)) (v128.load (i32.const 16)))) (br $l)))
+		(func (export "floats") (loop $l (drop (i32.trunc_sat_f64_s (f64.const 1e10))) (drop (f32.const 1)) (drop (i64.const -1)) (br $l)))
+		(func (export "grows") (loop $l (drop (memory.grow (i32.const 1))) (br $l))))`
+	for _, export := range []string{"spin", "multi", "table", "nested", "calls", "indirect", "copies", "vectors", "floats", "grows"} {
+		t.Run(export, func(t *testing.T) {
+			t.Parallel()
+			r, _ := start(t, wat, 64)
+			asked := make(chan time.Time, 1)
+			timer := time.AfterFunc(20*time.Millisecond, func() {
+				asked <- time.Now()
+				r.Stop()
+			})
+			defer timer.Stop()
+			var trap *engine.TrapError
+			require.ErrorAs(t, r.Call(export, guardBudget), &trap)
+			require.Equal(t, "unreachable", trap.Message)
+			require.False(t, trap.Exhausted || trap.StackOverflow)
+			require.Less(t, time.Since(<-asked), time.Second)
+		})
+	}
 }
 
 // FuzzRewrite feeds arbitrary bytes, and checks that what the engine accepts
