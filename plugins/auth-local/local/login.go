@@ -232,6 +232,9 @@ func (p *plugin) newRoot(ctx context.Context, c credentials, publicKey, nodeURL 
 }
 
 func (p *plugin) Verify(_ context.Context, token, host string) (auth.Grant, error) {
+	if err := auth.CheckText("host", host); err != nil {
+		return auth.Grant{}, err
+	}
 	s, err := p.current()
 	if err != nil {
 		return auth.Grant{}, err
