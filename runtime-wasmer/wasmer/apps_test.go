@@ -11,6 +11,7 @@ import (
 	"github.com/calimero-go/core/plugin-sdk/domain"
 	"github.com/calimero-go/core/plugin-sdk/runtime"
 	"github.com/calimero-go/core/plugin-sdk/runtimetest"
+	"github.com/calimero-go/core/runtime-wasmer/wasmer"
 	"github.com/calimero-go/core/tests/apps"
 )
 
@@ -46,9 +47,25 @@ func (a *app) commit(method, args string) *runtime.Result {
 	return r
 }
 
-func TestKeyValueApp(t *testing.T) {
+// TestApps runs the sample apps on one plugin, which compiles each once.
+func TestApps(t *testing.T) {
 	t.Parallel()
-	a := startApp(t, newPlugin(t), "kv")
+	p := configured(t, wasmer.New(), t.TempDir(), map[string]int64{"lanes": 32})
+	t.Run("group", func(t *testing.T) {
+		for name, test := range map[string]func(*testing.T, runtime.Runtime){
+			"key-value": testKeyValue, "every app starts": testEveryApp, "rogue guests are stopped": testRogue,
+			"recursion has room": testRecursion,
+		} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				test(t, p)
+			})
+		}
+	})
+}
+
+func testKeyValue(t *testing.T, p runtime.Runtime) {
+	a := startApp(t, p, "kv")
 	for i := range 20 {
 		r := a.commit("set", fmt.Sprintf(`{"key":"k%d","value":"v%d"}`, i, i))
 		require.Len(t, r.Events, 1)
@@ -66,21 +83,18 @@ func TestKeyValueApp(t *testing.T) {
 	require.Contains(t, a.call("init", `{}`).Fault.Text, "Cannot initialize over already existing state.")
 }
 
-func TestEverySampleAppStarts(t *testing.T) {
-	t.Parallel()
-	p := newPlugin(t)
+func testEveryApp(t *testing.T, p runtime.Runtime) {
 	for _, name := range apps.Names() {
 		if name != "types" { // its init takes arguments
-			require.NoError(t, startApp(t, p, name).core.Lane.Close())
+			startApp(t, p, name)
 		}
 	}
 }
 
-// TestRogueGuestsAreStopped runs what the rogue app does wrong; each ends in
+// testRogue runs what the rogue app does wrong; each ends in
 // time with its own fault, and the next call works.
-func TestRogueGuestsAreStopped(t *testing.T) {
-	t.Parallel()
-	a := startApp(t, newPlugin(t), "rogue")
+func testRogue(t *testing.T, p runtime.Runtime) {
+	a := startApp(t, p, "rogue")
 	a.commit("set", `{"key":"k","value":"v"}`)
 	const deadline = 300
 	for _, c := range []struct {
@@ -133,10 +147,9 @@ func TestRogueGuestsAreStopped(t *testing.T) {
 	require.Equal(t, "4096", string(a.call("grow_to_the_end", `{}`).Value))
 }
 
-// TestGuestRecursionHasRoom shows that the guard leaves honest programs alone.
-func TestGuestRecursionHasRoom(t *testing.T) {
-	t.Parallel()
-	a := startApp(t, newPlugin(t), "rogue")
+// testRecursion shows that the guard leaves honest programs alone.
+func testRecursion(t *testing.T, p runtime.Runtime) {
+	a := startApp(t, p, "rogue")
 	require.Nil(t, a.call("recurse", `{"depth":1000}`).Fault)
 	require.Nil(t, a.call("recurse_host", `{"depth":1000}`).Fault)
 }

@@ -109,13 +109,13 @@ func TestFuelRunsOut(t *testing.T) {
 }
 
 // TestMemoryStaysFlat runs calls of every ending and compares the resident
-// size late with early. SCALE=long runs the full 50,000.
+// size late with early. SCALE=full runs the full 50,000.
 func TestMemoryStaysFlat(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("reads /proc/self/statm")
 	}
 	warm, total := 4000, 12000
-	if os.Getenv("SCALE") == "long" {
+	if os.Getenv("SCALE") == "full" {
 		warm, total = 10_000, 50_000
 	}
 	wasm, err := engine.TextToBinary([]byte(loops))
