@@ -1,11 +1,11 @@
 package storagetest
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/calimero-go/core/plugin-sdk/storage"
 )
@@ -13,15 +13,13 @@ import (
 // parallel runs f n times at once and returns what each returned.
 func parallel(s *suite, n int, f func(i int) (bool, error)) []bool {
 	s.Helper()
-	out := make([]bool, n)
-	var g errgroup.Group
+	out, errs := make([]bool, n), make([]error, n)
+	var wg sync.WaitGroup
 	for i := range n {
-		g.Go(func() (err error) {
-			out[i], err = f(i)
-			return err
-		})
+		wg.Go(func() { out[i], errs[i] = f(i) })
 	}
-	require.NoError(s, g.Wait())
+	wg.Wait()
+	require.NoError(s, errors.Join(errs...))
 	return out
 }
 
@@ -77,22 +75,24 @@ var concurrencyChecks = []check{
 		}
 		require.NoError(s, write(0))
 		done := make(chan struct{})
-		var writers errgroup.Group
-		for w := range 2 {
-			writers.Go(func() error {
-				for i := w + 1; ; i += 2 {
+		failed := make([]error, 2)
+		var writers sync.WaitGroup
+		for w := range failed {
+			writers.Go(func() {
+				for i := w + 1; failed[w] == nil; i += 2 {
 					select {
 					case <-done:
-						return nil
+						return
 					default:
-					}
-					if err := write(i); err != nil {
-						return err
+						failed[w] = write(i)
 					}
 				}
 			})
 		}
-		stop := sync.OnceFunc(func() { close(done) })
+		stop := sync.OnceFunc(func() {
+			close(done)
+			writers.Wait()
+		})
 		defer stop()
 		for range 50 {
 			snap, err := s.store.Snapshot(s.ctx)
@@ -110,7 +110,7 @@ var concurrencyChecks = []check{
 			}
 		}
 		stop()
-		require.NoError(s, writers.Wait())
+		require.NoError(s, errors.Join(failed...))
 	}},
 	{name: "deletes of a range leave no gap", run: func(s *suite) {
 		// Each batch empties the column and puts one row: there is never another number of rows.

@@ -18,7 +18,7 @@ import (
 // one batch may expand to; above, Apply fails with kind TooLarge and nothing is applied.
 const (
 	// MaxRangeDeletes is the most keys.
-	MaxRangeDeletes = 1 << 21
+	MaxRangeDeletes = 1 << 20
 	// MaxRangeDeleteBytes is the most bytes of keys.
 	MaxRangeDeleteBytes = 256 << 20
 )

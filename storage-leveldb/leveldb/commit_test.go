@@ -77,9 +77,6 @@ func TestSyncModes(t *testing.T) {
 		before := fsyncs(t, p)
 		require.NoError(t, put(p, "k", nil))
 		require.Eventually(t, func() bool { return fsyncs(t, p) > before }, 10*time.Second, time.Millisecond)
-		after := fsyncs(t, p)
-		time.Sleep(30 * time.Millisecond) // a few intervals without a commit
-		require.Equal(t, after, fsyncs(t, p), "nothing was written, nothing is to be synced")
 	})
 }
 

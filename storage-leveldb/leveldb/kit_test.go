@@ -28,21 +28,24 @@ func TestConformance(t *testing.T) {
 	t.Parallel()
 	for _, h := range sdktest.Heights(storage.Wire, leveldb.New, sdktest.Reexec("leveldb")) {
 		t.Run(h.Name, func(t *testing.T) {
-			f := storagetest.Persistent(h.New)
-			if h.Name == sdktest.HeightInProcess {
-				f = storagetest.Persistent(func(testing.TB) storage.Plugin {
+			switch h.Name {
+			case sdktest.HeightInProcess:
+				f := storagetest.Persistent(func(testing.TB) storage.Plugin {
 					return leveldb.NewWith(leveldb.WithSnapshotLease(shortLease))
 				})
 				f.Lease = shortLease
+				storagetest.Run(t, f)
+			case sdktest.HeightChild:
+				storagetest.Run(t, killable())
+			default:
+				storagetest.Run(t, storagetest.Persistent(h.New))
 			}
-			storagetest.Run(t, f)
 		})
 	}
 }
 
-// TestConformanceCrash adds the checks that kill the plugin's process.
-func TestConformanceCrash(t *testing.T) {
-	t.Parallel()
+// killable makes plugins in processes that the kit can kill.
+func killable() storagetest.Factory {
 	type running struct {
 		*sdktest.Process[storage.Plugin]
 		dir string
@@ -59,7 +62,7 @@ func TestConformanceCrash(t *testing.T) {
 		require.True(tb, ok)
 		return r.(running)
 	}
-	storagetest.Run(t, storagetest.Factory{
+	return storagetest.Factory{
 		New: func(tb testing.TB) storage.Plugin { return start(tb, tb.TempDir()) },
 		Reopen: func(tb testing.TB, p storage.Plugin) storage.Plugin {
 			require.NoError(tb, p.Close(context.Background()))
@@ -70,5 +73,5 @@ func TestConformanceCrash(t *testing.T) {
 			r.Kill()
 			return start(tb, r.dir)
 		},
-	})
+	}
 }

@@ -169,7 +169,8 @@ func TestTornJournalWithJournalInside(t *testing.T) {
 }
 
 func FuzzJournal(f *testing.F) {
-	file, _ := writeJournal(f, [][]byte{group(1, 10), group(2, 33_000), group(3, 0)})
+	// Small ones: the fuzzer is slow to make large inputs smaller. The properties above have the large journals.
+	file, _ := writeJournal(f, [][]byte{group(1, 10), group(2, 100), group(3, 0)})
 	f.Add(file, 0, byte(0))
 	f.Add(file[:len(file)-3], 5, byte(1))
 	f.Add(file[:40], 6, byte(3))

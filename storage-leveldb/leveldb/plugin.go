@@ -141,7 +141,7 @@ func (p *Plugin) syncLoop() {
 		case <-t.C:
 		}
 		if err := p.disk.syncJournal(); err != nil {
-			p.breakDown(fmt.Errorf("sync the journal: %w", err))
+			_ = p.breakDown(fmt.Errorf("sync the journal: %w", err)) // commits get the error
 		}
 	}
 }
