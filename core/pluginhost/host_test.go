@@ -20,6 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/calimero-go/core/core/pluginhost"
+	"github.com/calimero-go/core/plugin-sdk/auth"
 	"github.com/calimero-go/core/plugin-sdk/errkind"
 	"github.com/calimero-go/core/plugin-sdk/runtime"
 	"github.com/calimero-go/core/plugin-sdk/storage"
@@ -117,7 +118,7 @@ func TestStart_Failures(t *testing.T) {
 		"missing library": {change{child: "library"}, errkind.Precondition, []string{"needs the shared library libwasmer.so", "files ="}},
 		"panic":           {change{child: "panic"}, errkind.Precondition, []string{"ended before the handshake (exit status 2)", "panic: no luck at start", "goroutine 1"}},
 		"mute":            {change{child: "mute", block: `  start_timeout = "300ms"`}, errkind.Deadline, []string{"no handshake within start_timeout (300ms)"}},
-		"unknown key":     {change{conf: "    levle = 3"}, errkind.Invalid, []string{"config", `Did you mean "level"?`, "config.hcl line 10, column 5"}},
+		"unknown key":     {change{conf: "    leve = 3"}, errkind.Invalid, []string{"config", `Did you mean "level"?`, "config.hcl line 10, column 5"}},
 		"diagnostics":     {change{conf: "    level = 30"}, errkind.Invalid, []string{"configure", "Level too high", "use at most 9, not 30", "config.hcl line 10, column 13"}},
 		"configure fails": {change{conf: `    configure = "fail"`}, errkind.Corrupt, []string{"configure", "the data is damaged; run repair"}},
 		"configure hangs": {change{conf: `    configure = "hang"`, block: `  start_timeout = "2s"`}, errkind.Deadline, []string{"configure", "no answer within start_timeout (2s)"}},
@@ -220,14 +221,18 @@ func TestHost_DeepHomesGetAShortSocketFolder(t *testing.T) {
 	require.NoError(t, h.Health(t.Context()))
 }
 
-func TestHost_TooDeepEverywhere(t *testing.T) {
-	deep := filepath.Join(t.TempDir(), strings.Repeat("d/", 60))
+func TestHost_DeepHomeAndDeepTMPDIR(t *testing.T) {
+	deep := filepath.Join(shortDir(t), strings.Repeat("d/", 60))
 	require.NoError(t, os.MkdirAll(deep, 0o700))
 	t.Setenv("TMPDIR", deep)
-	_, err := pluginhost.Open(t.Context(), pluginhost.Options{RunDir: filepath.Join(deep, "run"), LockPath: filepath.Join(deep, "lock")})
+	host, err := pluginhost.Open(t.Context(), pluginhost.Options{RunDir: filepath.Join(deep, "run"), LockPath: filepath.Join(deep, "lock")})
+	require.NoError(t, err)
+	require.NoError(t, host.Close(t.Context()))
+
+	_, err = pluginhost.FirstShort([]string{deep, "/b/" + deep}, 58)
 	require.ErrorIs(t, err, errkind.Precondition)
-	require.ErrorContains(t, err, "the path of a socket may have")
-	require.ErrorContains(t, err, deep)
+	require.ErrorContains(t, err, "a socket's may have 107 bytes")
+	require.ErrorContains(t, err, deep+", /b/")
 }
 
 func TestRestart_AfterTheProcessIsKilled(t *testing.T) {
@@ -595,6 +600,54 @@ func execute(method string) *runtime.Execute {
 		ID: 1, Method: method, Kind: runtime.Call, Detail: runtime.WritesFull, State: runtime.State{Epoch: 1},
 		Budget: runtime.Budget{Fuel: 1, DeadlineMillis: 60_000},
 	}
+}
+
+func TestAuth_WatchEndsWithTheProcess(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, change{kind: "auth"})
+	h, err := pluginhost.Start(t.Context(), n.host, auth.Wire, pluginhost.SpecOf(n.cfg, n.cfg.Plugin("auth", "")))
+	require.NoError(t, err)
+	a := pluginhost.Auth(h)
+	providers, err := a.Providers(t.Context())
+	require.NoError(t, err)
+	require.NotEmpty(t, providers)
+	_, err = a.Verify(t.Context(), "nonsense", "")
+	require.ErrorIs(t, err, auth.KindInvalidToken)
+
+	for generation := range uint64(2) {
+		started := make(chan struct{})
+		ended := make(chan error, 1)
+		go func() {
+			ended <- a.Watch(t.Context(), func(e auth.Event) error {
+				if e.Kind == auth.EventStarted {
+					close(started)
+				}
+				return nil
+			})
+		}()
+		<-started
+		require.Equal(t, generation+1, h.Status().Generation)
+		h.Kill("for the test")
+		require.ErrorIs(t, <-ended, errkind.Unavailable)
+	}
+}
+
+func BenchmarkCall(b *testing.B) {
+	n := newNode(b, change{})
+	h := n.storage()
+	b.Run("host alone", func(b *testing.B) {
+		for b.Loop() {
+			_, err := pluginhost.Call(b.Context(), h, "Nothing", pluginhost.Once, func(context.Context, storage.Plugin) (int, error) { return 0, nil })
+			require.NoError(b, err)
+		}
+	})
+	b.Run("Get", func(b *testing.B) {
+		s := pluginhost.Storage(h)
+		for b.Loop() {
+			_, err := s.Get(b.Context(), []storage.Key{{Column: "c", Key: []byte("k")}})
+			require.NoError(b, err)
+		}
+	})
 }
 
 func TestHost_KillMinusNineLeavesNothing(t *testing.T) {

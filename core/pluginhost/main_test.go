@@ -25,6 +25,7 @@ import (
 
 	"github.com/calimero-go/core/core/config"
 	"github.com/calimero-go/core/core/pluginhost"
+	"github.com/calimero-go/core/plugin-sdk/auth"
 	"github.com/calimero-go/core/plugin-sdk/base"
 	"github.com/calimero-go/core/plugin-sdk/diag"
 	"github.com/calimero-go/core/plugin-sdk/domain"
@@ -34,6 +35,7 @@ import (
 	"github.com/calimero-go/core/plugin-sdk/serve"
 	"github.com/calimero-go/core/plugin-sdk/storage"
 	"github.com/calimero-go/core/plugin-sdk/storagetest"
+	"github.com/calimero-go/core/plugins/auth-local/local"
 )
 
 // envChild makes the test binary a plugin, or a host that is killed.
@@ -42,6 +44,7 @@ const envChild = "PLUGINHOST_TEST_CHILD"
 var children = map[string]func(){
 	"storage": func() { serve.Storage(newTestStore) },
 	"runtime": func() { serve.Serve(runtime.Wire, newTestRuntime) },
+	"auth":    func() { serve.Serve(auth.Wire, local.New) },
 	"library": func() {
 		fmt.Fprintln(os.Stderr, "plugin: error while loading shared libraries: libwasmer.so: cannot open shared object file")
 		os.Exit(127)
@@ -265,7 +268,7 @@ func (l *logs) has(text string) bool { return strings.Contains(l.String(), text)
 
 // node is a configuration with a host.
 type node struct {
-	t    *testing.T
+	t    testing.TB
 	dir  string
 	cfg  *config.Config
 	host *pluginhost.Host
@@ -273,7 +276,7 @@ type node struct {
 }
 
 // shortDir is a folder whose path leaves room for sockets.
-func shortDir(t *testing.T) string {
+func shortDir(t testing.TB) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "n")
 	require.NoError(t, err)
@@ -290,7 +293,7 @@ type change struct {
 }
 
 // newNode writes config.hcl and plugins.lock for a plugin that is this test binary, and opens a host.
-func newNode(t *testing.T, c change) *node {
+func newNode(t testing.TB, c change) *node {
 	t.Helper()
 	n := &node{t: t, dir: shortDir(t), logs: &logs{}}
 	n.configure(c)
@@ -321,6 +324,9 @@ func (n *node) configure(c change) {
 			kind, c.binary, files, envChild, c.child, c.block, c.conf)
 	}
 	src := "version = 1\nnode {\n  home = \"home\"\n}\n" + block("storage") + block("runtime")
+	if c.kind == "auth" {
+		src += block("auth")
+	}
 	require.NoError(n.t, os.WriteFile(filepath.Join(n.dir, "config.hcl"), []byte(src), 0o600))
 	cfg, diags := config.Load(filepath.Join(n.dir, "config.hcl"))
 	require.NoError(n.t, diags.Err())
@@ -374,7 +380,7 @@ func (n *node) runtime() *pluginhost.Handle[runtime.Plugin] {
 }
 
 // self is this test binary under a short name of its own.
-func self(t *testing.T) string {
+func self(t testing.TB) string {
 	t.Helper()
 	path, err := os.Executable()
 	require.NoError(t, err)

@@ -61,15 +61,11 @@ func openRunDir(ctx context.Context, path string, staleWait time.Duration, log *
 			_ = r.lock.Close()
 		}
 	}()
-	inHome := filepath.Join(path, socketsName)
-	short := shortSockets(path)
-	if r.sockets = inHome; len(inHome)+socketTail > maxSocketPath() {
-		if r.sockets = short; len(short)+socketTail > maxSocketPath() {
-			return nil, errkind.Precondition.Errorf("plugin sockets: %s and %s are both too long; the path of a socket may have "+
-				"%d bytes, of which %d are added to the folder: use a shorter home or TMPDIR", inHome, short, maxSocketPath(), socketTail)
-		}
+	places := socketPlaces(path)
+	if r.sockets, err = firstShort(places, maxSocketPath()-socketTail); err != nil {
+		return nil, err
 	}
-	for _, dir := range []string{inHome, short} {
+	for _, dir := range places {
 		if err := clearStale(ctx, dir, staleWait, log); err != nil {
 			return nil, err
 		}
@@ -88,10 +84,27 @@ func (r *runDir) close() error {
 	return errors.Join(err, r.lock.Close())
 }
 
-// shortSockets is the folder for sockets when the home's path is too long: always the same for one home.
-func shortSockets(path string) string {
-	sum := sha256.Sum256([]byte(path))
-	return filepath.Join(os.TempDir(), fmt.Sprintf("merod-%d-%s", os.Getuid(), hex.EncodeToString(sum[:6])))
+// socketPlaces are the folders for sockets, the best first: in the home, or, when its path is too long, in a folder for
+// temporary files, always the same for one home.
+func socketPlaces(run string) []string {
+	sum := sha256.Sum256([]byte(run))
+	short := fmt.Sprintf("merod-%d-%s", os.Getuid(), hex.EncodeToString(sum[:6]))
+	places := []string{filepath.Join(run, socketsName), filepath.Join(os.TempDir(), short)}
+	if system := filepath.Join("/tmp", short); system != places[1] {
+		places = append(places, system)
+	}
+	return places
+}
+
+// firstShort is the first folder whose path has at most that many bytes.
+func firstShort(places []string, most int) (string, error) {
+	for _, p := range places {
+		if len(p) <= most {
+			return p, nil
+		}
+	}
+	return "", errkind.Precondition.Errorf("no folder for plugin sockets: %s: each path is too long; a socket's may have %d bytes, "+
+		"of which %d are added to the folder: use a shorter home or TMPDIR", strings.Join(places, ", "), most+socketTail, socketTail)
 }
 
 // privateDir makes a folder of mode 0700, or checks that it is one of this user's.

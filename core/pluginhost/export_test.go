@@ -1,0 +1,4 @@
+package pluginhost
+
+// FirstShort is firstShort.
+var FirstShort = firstShort
