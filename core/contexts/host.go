@@ -15,18 +15,20 @@ import (
 type host struct {
 	m       *manager
 	e       *entry
+	rows    rowReader
 	staging *blobs.Staging
 }
 
 func newHost(m *manager, e *entry) *host { return &host{m: m, e: e} }
 
-// Rows answers a miss. While the state fits the read-ahead bound, the answer has all of it.
+// Rows answers a miss.
 func (h *host) Rows(ctx context.Context, keys []runtime.Key) ([]runtime.Row, error) {
-	return h.m.rows(ctx, h.e.id, keys)
+	return h.m.rows(ctx, h.e.id, keys, &h.rows)
 }
 
 // ahead reads the rows a method read the last time, for a plugin that cannot have them.
 func (h *host) ahead(ctx context.Context, keys []runtime.Key) ([]runtime.Row, error) {
+	h.rows = rowReader{cold: true}
 	if len(keys) == 0 {
 		return nil, nil
 	}

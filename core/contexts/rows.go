@@ -8,12 +8,32 @@ import (
 	"github.com/calimero-go/core/plugin-sdk/runtime"
 )
 
-// rows answers a miss: the keys asked for, and, as far as the read-ahead bound goes, the other rows of the scopes they
-// are in. A context whose state fits the bound is sent whole with its first miss.
-func (m *manager) rows(ctx context.Context, id domain.ContextID, keys []runtime.Key) ([]runtime.Row, error) {
+// rowReader reads rows of a context for one execution.
+type rowReader struct {
+	// cold: the runtime plugin has none of the context's rows.
+	cold   bool
+	misses int
+	// next is where the reading ahead of a scope goes on; a scope that was read to its end is in whole.
+	next  map[runtime.Scope][32]byte
+	whole map[runtime.Scope]bool
+}
+
+// warmMisses is how many misses a run with a warm copy has that bring nothing but the rows asked for: those of a new key,
+// which the copy cannot know to be absent. With more, the plugin has dropped its copy.
+const warmMisses = 4
+
+// rows answers a miss: the keys asked for and, as far as the read-ahead bound goes, the next of the other rows of the
+// scopes they are in. A context whose state fits the bound is sent whole with the first miss of a cold copy.
+func (m *manager) rows(ctx context.Context, id domain.ContextID, keys []runtime.Key, reader *rowReader) ([]runtime.Row, error) {
 	rows, err := store.GetRows(ctx, m.opts.DB, id, keys)
 	if err != nil {
 		return nil, err
+	}
+	if reader.misses++; !reader.cold && reader.misses <= warmMisses {
+		return rows, nil
+	}
+	if reader.next == nil {
+		reader.next, reader.whole = map[runtime.Scope][32]byte{}, map[runtime.Scope]bool{}
 	}
 	asked := make(map[runtime.Key]struct{}, len(keys))
 	scopes := make(map[runtime.Scope]struct{}, 2)
@@ -23,9 +43,18 @@ func (m *manager) rows(ctx context.Context, id domain.ContextID, keys []runtime.
 	}
 	budget := runtime.MaxReadAhead
 	for scope := range scopes {
-		err := store.ScanRows(ctx, m.opts.DB, id, scope, [32]byte{}, 0, 0, func(page []runtime.Row) error {
+		if reader.whole[scope] {
+			continue
+		}
+		full := false
+		err := store.ScanRows(ctx, m.opts.DB, id, scope, reader.next[scope], 0, 0, func(page []runtime.Row) error {
 			for _, r := range page {
-				if budget -= len(r.K) + len(r.Value); budget < 0 {
+				size := len(r.K) + len(r.Value)
+				if size > runtime.MaxReadAhead {
+					continue // asked for when needed
+				}
+				if budget -= size; budget < 0 {
+					full, reader.next[scope] = true, r.K
 					return store.Stop
 				}
 				if _, ok := asked[r.Key]; !ok {
@@ -37,6 +66,7 @@ func (m *manager) rows(ctx context.Context, id domain.ContextID, keys []runtime.
 		if err != nil {
 			return nil, err
 		}
+		reader.whole[scope] = !full
 	}
 	return rows, nil
 }

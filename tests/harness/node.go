@@ -15,6 +15,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/calimero-go/core/tests/apps"
 )
 
 // Node is a node in a folder of its own; its process may be started and ended several times. Its methods are for one
@@ -321,28 +323,38 @@ func (n *Node) Remove() error {
 	return os.RemoveAll(n.Home)
 }
 
-// logBuffer collects output.
+// logLimit bounds what is kept of the output of a node that runs for long.
+const logLimit = 8 << 20
+
+// logBuffer keeps the end of the output.
 type logBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
+	mu      sync.Mutex
+	b       []byte
+	dropped int
 }
 
 func (l *logBuffer) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.b.Write(p)
+	l.b = append(l.b, p...)
+	if len(l.b) > 2*logLimit {
+		drop := len(l.b) - logLimit
+		l.b, l.dropped = slices.Clone(l.b[drop:]), l.dropped+drop
+	}
+	return len(p), nil
 }
 
+// len counts everything written; from returns what was written after the first n bytes, as far as it is kept.
 func (l *logBuffer) len() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.b.Len()
+	return l.dropped + len(l.b)
 }
 
-func (l *logBuffer) from(at int) string {
+func (l *logBuffer) from(n int) string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return string(l.b.Bytes()[at:])
+	return string(l.b[max(0, n-l.dropped):])
 }
 
 // lineWatch passes output on and closes seen when a line contains a text. It is written to by one goroutine.
@@ -370,4 +382,40 @@ func (w *lineWatch) Write(p []byte) (int, error) {
 		w.rest = w.rest[i+1:]
 	}
 	return n, err
+}
+
+// AppFile writes a sample app's module below the node's home and returns its path.
+func (n *Node) AppFile(name string) (string, error) {
+	wasm, err := apps.Wasm(name)
+	if err != nil {
+		return "", err
+	}
+	return n.WriteFile(name+".wasm", wasm)
+}
+
+// WriteFile writes a file below the node's home and returns its path.
+func (n *Node) WriteFile(name string, content []byte) (string, error) {
+	dir := filepath.Join(n.Home, "files")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, name)
+	return path, os.WriteFile(path, content, 0o600)
+}
+
+// Install installs a sample app.
+func (n *Node) Install(ctx context.Context, c *Client, name string) (application string, err error) {
+	path, err := n.AppFile(name)
+	if err != nil {
+		return "", err
+	}
+	return c.InstallPath(ctx, path)
+}
+
+// Init runs merod init for the node's folder and returns what it printed.
+func (n *Node) Init(ctx context.Context, flags ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, n.Merod, append([]string{"--home", n.Home, "--node", nodeName, "init"}, flags...)...)
+	cmd.Env = n.Env
+	out, err := cmd.CombinedOutput()
+	return string(out), err
 }

@@ -1,0 +1,2 @@
+// Package bench has the benchmarks of whole nodes; see main_test.go.
+package bench
