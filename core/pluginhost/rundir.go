@@ -276,7 +276,7 @@ func clearUnfinished(copies string) error {
 		return fmt.Errorf("list plugin copies: %w", err)
 	}
 	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), ".new-") {
+		if strings.HasPrefix(e.Name(), unfinished) {
 			if err := os.RemoveAll(filepath.Join(copies, e.Name())); err != nil {
 				return fmt.Errorf("remove an unfinished copy: %w", err)
 			}

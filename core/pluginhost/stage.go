@@ -14,6 +14,9 @@ import (
 	"github.com/calimero-go/core/plugin-sdk/errkind"
 )
 
+// unfinished starts the names of folders that are being filled.
+const unfinished = ".new-"
+
 // staged are a plugin's binary and files, copied into a folder of the host's own, from which they run: what was checked
 // is what runs, and a rebuild does not disturb a running node.
 type staged struct {
@@ -22,25 +25,46 @@ type staged struct {
 	sums   map[string]string // hex sha256 by file name in dir
 }
 
-// stage copies the files of p while hashing them, compares them with lock and puts them into a folder named after their
-// content, or finds that folder intact.
-func stage(root string, lock *Lock, p *config.Plugin) (_ *staged, err error) {
-	if err := os.MkdirAll(root, 0o700); err != nil {
-		return nil, fmt.Errorf("make the folder of plugin copies: %w", err)
-	}
-	fresh, err := os.MkdirTemp(root, ".new-")
-	if err != nil {
-		return nil, fmt.Errorf("make a folder for the copy of %s: %w", p.Title(), err)
-	}
-	defer func() {
-		if rerr := os.RemoveAll(fresh); err == nil && rerr != nil {
-			err = fmt.Errorf("remove %s: %w", fresh, rerr)
-		}
-	}()
-
+// stage compares the files of p with lock and finds them copied intact into a folder named after their content, or copies
+// them there while hashing them once more.
+func stage(root string, lock *Lock, p *config.Plugin) (*staged, error) {
 	s := &staged{sums: map[string]string{}}
 	content := sha256.New()
 	var all []error
+	for _, path := range filesOf(p) {
+		sum, err := hashFile(path)
+		if err != nil {
+			all = append(all, fmt.Errorf("%s: %w", p.Title(), err))
+			continue
+		}
+		all = append(all, lock.check(p, path, sum, pinnedSum(p, path)))
+		s.sums[filepath.Base(path)] = sum
+		fmt.Fprintf(content, "%s  %s\n", sum, filepath.Base(path))
+	}
+	if err := errors.Join(all...); err != nil {
+		return nil, err
+	}
+	if err := privateDir(root); err != nil {
+		return nil, err
+	}
+	prefix := p.Kind + "-" + p.Name + "-"
+	s.dir = filepath.Join(root, prefix+hex.EncodeToString(content.Sum(nil)[:16]))
+	s.binary = filepath.Join(s.dir, filepath.Base(p.Path))
+	if s.verify() != nil {
+		if err := s.copy(root, p); err != nil {
+			return nil, fmt.Errorf("copy %s: %w", p.Title(), err)
+		}
+	}
+	return s, removeOthers(root, prefix, s.dir)
+}
+
+// copy makes the folder, in place of a damaged one. A file that changes meanwhile is refused.
+func (s *staged) copy(root string, p *config.Plugin) error {
+	fresh, err := os.MkdirTemp(root, unfinished)
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(fresh) // nothing is there once it was renamed; the next host clears it otherwise
 	for _, path := range filesOf(p) {
 		name, mode := filepath.Base(path), os.FileMode(0o400)
 		if path == p.Path {
@@ -48,28 +72,16 @@ func stage(root string, lock *Lock, p *config.Plugin) (_ *staged, err error) {
 		}
 		sum, err := copyHashing(path, filepath.Join(fresh, name), mode)
 		if err != nil {
-			all = append(all, fmt.Errorf("%s: %w", p.Title(), err))
-			continue
+			return err
 		}
-		all = append(all, lock.check(p, path, sum, pinnedSum(p, path)))
-		s.sums[name] = sum
-		fmt.Fprintf(content, "%s  %s\n", sum, name)
-	}
-	if err := errors.Join(all...); err != nil {
-		return nil, err
-	}
-	prefix := p.Kind + "-" + p.Name + "-"
-	s.dir = filepath.Join(root, prefix+hex.EncodeToString(content.Sum(nil)[:16]))
-	s.binary = filepath.Join(s.dir, filepath.Base(p.Path))
-	if s.verify() != nil {
-		if err := os.RemoveAll(s.dir); err != nil {
-			return nil, fmt.Errorf("remove a damaged copy of %s: %w", p.Title(), err)
-		}
-		if err := os.Rename(fresh, s.dir); err != nil {
-			return nil, fmt.Errorf("keep the copy of %s: %w", p.Title(), err)
+		if sum != s.sums[name] {
+			return errkind.Precondition.Errorf("%s was altered just now", path)
 		}
 	}
-	return s, removeOthers(root, prefix, s.dir)
+	if err := os.RemoveAll(s.dir); err != nil {
+		return err
+	}
+	return os.Rename(fresh, s.dir)
 }
 
 // verify compares the copies with what they were when they were made.
