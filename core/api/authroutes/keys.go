@@ -22,7 +22,7 @@ func unix(t time.Time) *int64 {
 	return &n
 }
 
-func texts(list []string) []string { return slices.Concat([]string{}, list) }
+func texts(list []string) []string { return append([]string{}, list...) } // never null
 
 // grantor lists what the caller may give away.
 func grantor(r *http.Request) []string {

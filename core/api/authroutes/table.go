@@ -191,7 +191,7 @@ func newTable(routes []Route, prefix string) (*table, error) {
 		if last := len(e.segments) - 1; strings.HasSuffix(e.segments[last], "...}") {
 			e.rest, e.segments = true, e.segments[:last]
 		}
-		if (r.Access == Guarded) != (len(r.Needs) > 0) || seen[r.Method+" "+r.Pattern] {
+		if r.Access < Guarded || r.Access > Public || (r.Access == Guarded) != (len(r.Needs) > 0) || seen[r.Method+" "+r.Pattern] {
 			return nil, fmt.Errorf("route %s %s: stands there twice, or its access does not fit its needs", r.Method, r.Pattern)
 		}
 		seen[r.Method+" "+r.Pattern] = true

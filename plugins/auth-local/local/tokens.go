@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net"
 	"net/url"
-	"slices"
 	"strings"
 	"time"
 
@@ -108,7 +107,7 @@ func (t *tokens) pair(key *record, nodeURL string) (auth.Tokens, error) {
 		}
 		*x.to, err = jwt.NewWithClaims(jwt.SigningMethodHS256, &claims{
 			Subject: key.ID, Issuer: t.issuer, Audience: t.issuer, Expires: now.Add(x.life).Unix(), Issued: now.Unix(),
-			ID: jti.String(), Permissions: slices.Concat([]string{}, key.Permissions), NodeURL: nodeURL, Use: x.use,
+			ID: jti.String(), Permissions: append([]string{}, key.Permissions...), NodeURL: nodeURL, Use: x.use,
 			Generation: key.Generation,
 		}).SignedString(t.secret)
 		if err != nil {
