@@ -1,6 +1,7 @@
 package sdktest
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"os/exec"
@@ -146,6 +147,9 @@ func Start[P base.Plugin](tb testing.TB, wire base.Wire[P], child Child, opts ..
 	}
 	cmd.Env = append(cmd.Env, goplugin.EnvUnixSocketDir+"="+socketDir(tb),
 		handshake.EnvHostCert+"="+string(identity.PEM()), handshake.EnvLogLevel+"=debug")
+	if raceEnabled && os.Getenv("GORACE") == "" {
+		cmd.Env = append(cmd.Env, "GORACE=atexit_sleep_ms=0") // the default delays every end by a second
+	}
 	cmd.Env = append(cmd.Env, o.env...)
 	ownGroup(cmd)
 	lifeline, err := handshake.NewLifeline(cmd)
@@ -197,7 +201,7 @@ func (p *Process[P]) Signal(sig os.Signal) error { return p.cmd.Process.Signal(s
 // CutLifeline does what the host's death does to the lifeline.
 func (p *Process[P]) CutLifeline() error { return p.lifeline.CutHost() }
 
-// testLog writes to a test's log as long as the test runs.
+// testLog writes to a test's log as long as the test runs. A data race in the child fails the test.
 type testLog struct {
 	mu sync.Mutex
 	tb testing.TB
@@ -206,7 +210,11 @@ type testLog struct {
 func (l *testLog) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.tb != nil {
+	switch {
+	case l.tb == nil:
+	case bytes.Contains(p, []byte("WARNING: DATA RACE")):
+		l.tb.Errorf("%s", p)
+	default:
 		l.tb.Logf("%s", p)
 	}
 	return len(p), nil

@@ -76,8 +76,14 @@ func eventually(t *testing.T, ok func() bool, what string) {
 func TestServe_BothEndsUseP256OverMutualTLS(t *testing.T) {
 	t.Parallel()
 	var p peer.Peer
-	child := sdktest.Start(t, storage.Wire, sdktest.Reexec("memory"),
-		sdktest.WithDialOptions(grpc.WithDefaultCallOptions(grpc.Peer(&p))))
+	child := sdktest.Start(t, storage.Wire, sdktest.Reexec("memory"), sdktest.WithDialOptions(grpc.WithUnaryInterceptor(
+		func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker,
+			opts ...grpc.CallOption) error {
+			if strings.HasSuffix(method, "/Info") {
+				opts = append(opts, grpc.Peer(&p))
+			}
+			return invoke(ctx, method, req, reply, cc, opts...)
+		})))
 	info, err := child.Plugin.Info(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, storage.Kind, info.Kind)

@@ -2364,6 +2364,8 @@ func (x *BlobAnnounce) GetContextId() []byte {
 	return nil
 }
 
+// CallResult answers Call, and Need when the rows cannot be had (fault). The answer to BlobOpen is the size as 8 bytes,
+// little-endian.
 type CallResult struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Id    uint32                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
