@@ -198,7 +198,8 @@ func (x *Executor) runAgain(ctx context.Context, req *Request, host Host) (*Resu
 }
 
 func died(err error) bool {
-	return errors.Is(err, errkind.Unavailable) && errkind.IsRetryable(err) && !errors.Is(err, errNoLane)
+	return errors.Is(err, errkind.Unavailable) && errkind.IsRetryable(err) && !errors.Is(err, errNoLane) &&
+		!errors.Is(err, runtime.ErrNotStarted)
 }
 
 var errNoLane = errors.New("no lane")
@@ -211,6 +212,9 @@ func (x *Executor) attempt(ctx context.Context, req *Request, host Host) (*Resul
 	defer x.lanes.release(s)
 
 	res, err := x.execute(ctx, s, req, host)
+	if errors.Is(err, runtime.ErrNotStarted) { // the lane broke while it was idle
+		res, err = x.execute(ctx, s, req, host)
+	}
 	if err == nil && res.Fault != nil && res.Fault.Kind == runtime.FaultUnknownModule {
 		if err := x.prepare(ctx, req); err != nil {
 			var f *runtime.Fault
@@ -224,7 +228,7 @@ func (x *Executor) attempt(ctx context.Context, req *Request, host Host) (*Resul
 	return res, err
 }
 
-// execute runs req on the lane of s, opening one if needed; a lane that broke while idle is opened once more.
+// execute runs req on the lane of s, opening one if needed.
 func (x *Executor) execute(ctx context.Context, s *slot, req *Request, host Host) (*Result, error) {
 	if err := x.lanes.open(ctx, s); err != nil {
 		return nil, fmt.Errorf("open an execution lane: %w", err)

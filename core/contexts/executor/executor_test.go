@@ -141,6 +141,24 @@ func TestRun_RunsOnceMoreAfterADeath(t *testing.T) {
 	require.EqualValues(t, 2, p.opened.Load(), "the broken lane is replaced")
 }
 
+func TestRun_AnIdleLaneThatBrokeBlamesNobody(t *testing.T) {
+	t.Parallel()
+	var runs atomic.Int32
+	p := &plugin{fn: func(context.Context, *runtime.Execute, runtime.Host) (*runtime.Result, error) {
+		if runs.Add(1)%2 == 1 {
+			return nil, errkind.Retryable(errkind.Unavailable.Errorf("run: %w", runtime.ErrNotStarted))
+		}
+		return &runtime.Result{}, nil
+	}}
+	x := start(t, p, executor.Options{Lanes: 1})
+	for range 3 {
+		r, err := x.Run(context.Background(), request(1))
+		require.NoError(t, err)
+		require.Nil(t, r.Fault)
+	}
+	require.EqualValues(t, 4, p.opened.Load(), "the first lane and one for each that broke")
+}
+
 func TestRun_RefusesAnAppThatKillsTwiceAndServesOthers(t *testing.T) {
 	t.Parallel()
 	p := &plugin{fn: func(_ context.Context, e *runtime.Execute, _ runtime.Host) (*runtime.Result, error) {
