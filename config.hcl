@@ -40,7 +40,6 @@ execution {
   deadline        = "30s"
   fuel            = 100000000000 # instructions
   memory_pages    = 4096         # of 64 KiB, for one instance
-  memory_budget   = "2GiB"       # for all running instances; a call that does not fit waits
   lanes           = 0            # runs at once; 0: two per CPU
   max_module      = "10MiB"
   allow_unmetered = false # accept a runtime that cannot stop a runaway method
@@ -77,11 +76,9 @@ network {
   swarm_port = 2428
 }
 
-# The core's cache over the storage plugin, in entries.
+# The core's cache of hot rows over the storage plugin.
 store {
-  cache_contexts     = 4096
-  cache_identities   = 16384
-  cache_applications = 1024
+  cache = "16MiB"
 }
 
 log {
@@ -114,6 +111,10 @@ plugin "storage" "leveldb" {
 plugin "runtime" "wasmer" {
   path  = "bin/merod-plugin-runtime-wasmer"
   files = ["bin/libwasmer${lib_ext}"] # lib_ext is .so, or .dylib on macOS
+
+  config {
+    memory_budget = 2048 # MiB for all running instances; a call that does not fit waits
+  }
 }
 
 plugin "auth" "local" {

@@ -83,9 +83,8 @@ type Execution struct {
 	Deadline time.Duration
 	// Fuel is the instruction budget of one execution.
 	Fuel uint64
-	// MemoryPages caps one instance, in 64 KiB pages; MemoryBudget all running ones together, in bytes.
-	MemoryPages  uint32
-	MemoryBudget uint64
+	// MemoryPages caps one instance, in 64 KiB pages. All together are bounded by the runtime plugin's own setting.
+	MemoryPages uint32
 	// Lanes is the number of parallel executions; 0 = two per CPU.
 	Lanes int
 	// AllowUnmetered starts with a runtime that can neither count instructions nor stop a guest in time.
@@ -116,9 +115,9 @@ type Network struct {
 	SyncTimeout, SyncInterval, SyncFrequency time.Duration
 }
 
-// Store is the core's cache over the storage plugin, in entries.
+// Store is the core's cache of hot rows over the storage plugin, in bytes.
 type Store struct {
-	CacheContexts, CacheIdentities, CacheApplications int
+	CacheBytes uint64
 }
 
 // Log is the node's own log.
@@ -146,12 +145,12 @@ func Default(dir string) *Config {
 			CORSOrigins: []string{"*"},
 		},
 		Execution: Execution{
-			Deadline: 30 * time.Second, Fuel: 100_000_000_000, MemoryPages: 4096, MemoryBudget: 2 << 30,
+			Deadline: 30 * time.Second, Fuel: 100_000_000_000, MemoryPages: 4096,
 			MaxModule: 10 << 20, XCall: XCallAny, XCallDepth: 8, XCallCount: 100, Limits: runtime.DefaultLimits(),
 		},
 		Network: Network{SwarmPort: 2428, SyncTimeout: 30 * time.Second, SyncInterval: 5 * time.Second,
 			SyncFrequency: 10 * time.Second},
-		Store:   Store{CacheContexts: 4096, CacheIdentities: 16384, CacheApplications: 1024},
+		Store:   Store{CacheBytes: 16 << 20},
 		Log:     Log{Level: "info", Format: "text"},
 		Metrics: Metrics{Enabled: true},
 		ranges:  map[string]hcl.Range{},

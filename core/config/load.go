@@ -183,11 +183,7 @@ func (c *Config) decode(d *decoder, body hcl.Body) {
 			d.body("network", b.Body, []field{number("swarm_port", &c.Network.SwarmPort, 1, 65535)}, nil)
 		}},
 		{name: "store", read: func(b *hcl.Block) {
-			d.body("store", b.Body, []field{
-				number("cache_contexts", &c.Store.CacheContexts, 1, 1<<24),
-				number("cache_identities", &c.Store.CacheIdentities, 1, 1<<24),
-				number("cache_applications", &c.Store.CacheApplications, 1, 1<<24),
-			}, nil)
+			d.body("store", b.Body, []field{size("cache", &c.Store.CacheBytes, 64<<10, 1<<40)}, nil)
 		}},
 		{name: "log", read: func(b *hcl.Block) {
 			d.body("log", b.Body, []field{
@@ -256,7 +252,6 @@ func (c *Config) decodeExecution(d *decoder, b *hcl.Block) {
 		duration("deadline", &e.Deadline, 10*time.Millisecond, time.Hour),
 		number("fuel", &e.Fuel, 1_000, 1<<53),
 		number("memory_pages", &e.MemoryPages, 1, 65536),
-		size("memory_budget", &e.MemoryBudget, 1<<20, 1<<44),
 		number("lanes", &e.Lanes, 0, 1024),
 		boolean("allow_unmetered", &e.AllowUnmetered),
 		size("max_module", &e.MaxModule, 1<<10, 256<<20),
