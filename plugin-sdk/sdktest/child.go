@@ -97,8 +97,9 @@ func (b *builds) remove() {
 }
 
 // Main is the whole TestMain of a package that uses Reexec or Build: it becomes one of the children (each a plugin's
-// main, as func() { serve.Storage(mystore.New) }) or runs the tests, which fail if goroutines are left over.
-func Main(m *testing.M, children map[string]func()) {
+// main, as func() { serve.Storage(mystore.New) }) or runs the tests, which fail if goroutines are left over but those
+// that options ignore.
+func Main(m *testing.M, children map[string]func(), options ...goleak.Option) {
 	if name, ok := os.LookupEnv(envChild); ok {
 		child := children[name]
 		if child == nil {
@@ -111,7 +112,7 @@ func Main(m *testing.M, children map[string]func()) {
 	code := m.Run()
 	built.remove()
 	if code == 0 {
-		if err := goleak.Find(); err != nil {
+		if err := goleak.Find(options...); err != nil {
 			fmt.Fprintf(os.Stderr, "sdktest: goroutines are left over after the tests:\n%v\n", err)
 			code = 1
 		}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
 
 	"github.com/calimero-go/core/plugin-sdk/sdktest"
 	"github.com/calimero-go/core/plugin-sdk/serve"
@@ -19,7 +20,7 @@ func TestMain(m *testing.M) {
 	sdktest.Main(m, map[string]func(){
 		"leveldb": func() { serve.Storage(leveldb.New) },
 		"writer":  writer,
-	})
+	}, goleak.IgnoreTopFunction("github.com/syndtr/goleveldb/leveldb.(*DB).mpoolDrain")) // ends a second after Close
 }
 
 const shortLease = 300 * time.Millisecond

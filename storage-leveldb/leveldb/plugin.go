@@ -192,9 +192,9 @@ func (p *Plugin) close() error {
 			err = p.disk.syncJournal()
 		}
 		cerr := p.db.Close()
-		if isFull(cerr) {
-			// Of a compaction; its rows are still in the journal.
-			p.log.Warn("closed the database on a full disk", "error", cerr)
+		if isFull(cerr) || isCorrupt(cerr) {
+			// Of a compaction in the background: its rows are still where they were.
+			p.log.Warn("closed the database with an unfinished compaction", "error", cerr)
 			cerr = nil
 		}
 		err = errors.Join(err, cerr)
