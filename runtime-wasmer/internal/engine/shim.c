@@ -38,8 +38,10 @@ struct runner {
 };
 
 // Guest frames live on the thread's own stack. The guard counts upper bounds of
-// frame sizes, so it needs room that is reserved but hardly ever touched.
-enum { THREAD_STACK = 64 << 20, STACK_RESERVE = 1 << 20 };
+// frame sizes, so it needs room that is reserved but hardly ever touched. The
+// reserve is for host functions and for what the guard does not count (2 MiB:
+// rewrite.UnguardedStack).
+enum { THREAD_STACK = 64 << 20, STACK_RESERVE = 4 << 20 };
 
 #if defined(__linux__) && defined(__GLIBC__)
 __attribute__((constructor)) static void shim_init(void) {
@@ -77,7 +79,7 @@ static uintptr_t thread_stack_low(void) {
 // Bytes of native stack a guest may use from here.
 static uint32_t stack_room(void) {
   uintptr_t here = (uintptr_t)__builtin_frame_address(0), low = thread_stack_low();
-  if (low == 0 || here <= low + 2 * STACK_RESERVE) return 0;
+  if (low == 0 || here <= low + STACK_RESERVE + (64 << 10)) return 0;
   uintptr_t room = here - low - STACK_RESERVE;
   return room > INT32_MAX ? INT32_MAX : (uint32_t)room;
 }

@@ -8,21 +8,26 @@ func (m *Module) stopCheck() []byte {
 	return append(b, 0x04, 0x40, 0x00, 0x0b) // if unreachable end
 }
 
-// checkLoops returns all bodies with a stop check at the start of every loop.
-func (m *Module) checkLoops() ([][]byte, error) {
+// function is what one walk over a body finds.
+type function struct {
+	body     []byte   // with a stop check at the start of every loop
+	calls    []uint32 // functions called directly, by index
+	indirect bool     // calls through a table
+	refs     bool     // makes references to functions
+}
+
+func (m *Module) walkCode() ([]function, error) {
 	check := m.stopCheck()
-	out := make([][]byte, len(m.bodies))
+	out := make([]function, len(m.bodies))
 	for i, body := range m.bodies {
-		b, err := insertInLoops(body, check)
-		if err != nil {
+		if err := out[i].walk(body, check); err != nil {
 			return nil, fmt.Errorf("read body of function %d: %w", m.importedFuncs+i, err)
 		}
-		out[i] = b
 	}
 	return out, nil
 }
 
-func insertInLoops(body, check []byte) ([]byte, error) {
+func (f *function) walk(body, check []byte) error {
 	r := &reader{b: body}
 	for range r.count("local groups", maxLocals) {
 		r.u32()
@@ -35,23 +40,31 @@ func insertInLoops(body, check []byte) ([]byte, error) {
 	copied := 0
 	for len(r.b) > 0 {
 		op := r.byte()
+		if op == 0x10 {
+			f.calls = append(f.calls, r.u32())
+			continue
+		}
 		r.immediates(op)
 		if r.err != nil {
 			break
 		}
-		if op == 0x03 {
+		switch op {
+		case 0x03:
 			at := len(body) - len(r.b)
 			out = append(append(out, body[copied:at]...), check...)
 			copied = at
+		case 0x11:
+			f.indirect = true
+		case 0xd2:
+			f.refs = true
 		}
 	}
-	if r.err != nil {
-		return nil, r.err
-	}
 	if copied == 0 {
-		return body, nil
+		f.body = body
+	} else {
+		f.body = append(out, body[copied:]...)
 	}
-	return append(out, body[copied:]...), nil
+	return r.err
 }
 
 // leb skips a LEB128 number of either sign.
@@ -75,7 +88,7 @@ func (r *reader) lebs(n int) {
 func (r *reader) immediates(op byte) {
 	switch {
 	case op <= 0x01, op == 0x05, op == 0x0b, op == 0x0f, op == 0x1a, op == 0x1b, op >= 0x45 && op <= 0xc4, op == 0xd1:
-	case op >= 0x02 && op <= 0x04, op == 0x0c, op == 0x0d, op == 0x10, op >= 0x20 && op <= 0x26,
+	case op >= 0x02 && op <= 0x04, op == 0x0c, op == 0x0d, op >= 0x20 && op <= 0x26,
 		op >= 0x3f && op <= 0x42, op == 0xd0, op == 0xd2:
 		r.leb()
 	case op == 0x0e: // br_table

@@ -10,7 +10,7 @@ import (
 )
 
 // Version changes whenever Rewrite's output for some module changes.
-const Version = 2
+const Version = 3
 
 // Bounds of what is read, so that a small module cannot make us build a large one.
 const (
@@ -320,3 +320,6 @@ func (m *Module) Export(name string) (Export, bool) {
 	}
 	return Export{}, false
 }
+
+// Functions returns how many functions the module defines.
+func (m *Module) Functions() int { return len(m.functions) }

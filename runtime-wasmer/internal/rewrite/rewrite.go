@@ -23,10 +23,12 @@ const (
 // code; so code length bounds the frame without reading opcodes. The bound is
 // several times too high for ordinary code, which the budget allows for.
 const (
-	frameBase   = 128
-	slotSize    = 8
-	vectorSlot  = 16
-	leafMaximum = 64 << 10
+	frameBase  = 128
+	slotSize   = 8
+	vectorSlot = 16
+	// UnguardedStack is what functions without a thunk may use together: the
+	// host keeps that much free below the budget it gives.
+	UnguardedStack = 2 << 20
 )
 
 // Rewrite returns the module with its guards. maxPages caps the memory.
@@ -35,7 +37,8 @@ const (
 // writes, at the start of each iteration and ends in `unreachable` when it is
 // not 0; so does every thunk.
 //
-// Every defined function f becomes a thunk at its old index: it takes the cost
+// Every function f that may be part of a recursion becomes a thunk at its old
+// index: it takes the cost
 // of f's frame from the global exported as StackExport, ends in `unreachable`
 // with that global negative when nothing is left, and otherwise calls the old
 // body, which has moved to the end of the index space.
@@ -43,11 +46,11 @@ func (m *Module) Rewrite(maxPages uint32) ([]byte, error) {
 	if err := m.check(maxPages); err != nil {
 		return nil, err
 	}
-	g := m.newGuard()
-	checked, err := m.checkLoops()
+	functions, err := m.walkCode()
 	if err != nil {
 		return nil, err
 	}
+	g := m.newGuard(functions)
 	out := bytes.Clone(Magic)
 	done := map[byte]bool{}
 	for _, s := range m.sections {
@@ -64,7 +67,7 @@ func (m *Module) Rewrite(maxPages uint32) ([]byte, error) {
 		case secMemory:
 			out = appendSection(out, s.id, m.memorySection(maxPages))
 		case secCode:
-			out = appendSection(out, s.id, m.codeSection(g, checked))
+			out = appendSection(out, s.id, m.codeSection(g, functions))
 		default:
 			out = appendSection(out, s.id, s.body)
 		}
@@ -195,22 +198,22 @@ func (m *Module) tableSection() []byte {
 }
 
 // codeSection writes the thunks (or unguarded bodies) first, then the moved bodies.
-func (m *Module) codeSection(g guard, bodies [][]byte) []byte {
+func (m *Module) codeSection(g guard, functions []function) []byte {
 	guarded := g.guarded
-	out := appendU32(nil, uint32(len(bodies)+len(guarded)))
-	moved := uint32(m.importedFuncs + len(bodies))
+	out := appendU32(nil, uint32(len(functions)+len(guarded)))
+	moved := uint32(m.importedFuncs + len(functions))
 	next := 0
-	for i, body := range bodies {
+	for i, f := range functions {
 		if next < len(guarded) && guarded[next] == i {
 			t := m.Types[m.functions[i]]
 			out = appendBody(out, m.thunk(t, g.costs[i], moved+uint32(next)))
 			next++
 			continue
 		}
-		out = appendBody(out, body)
+		out = appendBody(out, f.body)
 	}
 	for _, i := range guarded {
-		out = appendBody(out, bodies[i])
+		out = appendBody(out, functions[i].body)
 	}
 	return out
 }
@@ -235,35 +238,6 @@ func (m *Module) thunk(t FuncType, cost, callee uint32) []byte {
 	b = append(appendS32(append(b, 0x41), cost), 0x6a)
 	b = appendU32(append(b, 0x24), global)
 	return append(b, 0x0b)
-}
-
-// guard is what Rewrite knows about the functions: the cost of each, and which
-// get a thunk, in order.
-type guard struct {
-	costs   []uint32
-	guarded []int
-}
-
-// newGuard exempts only small functions that certainly call nothing: their
-// frames fit the reserve.
-func (m *Module) newGuard() guard {
-	g := guard{costs: make([]uint32, len(m.bodies))}
-	push, vectors := m.maxPush(), m.hasVectors()
-	for i, body := range m.bodies {
-		g.costs[i] = frameCost(body, m.Types[m.functions[i]], push, vectors)
-		if g.costs[i] > leafMaximum || mayCall(body) {
-			g.guarded = append(g.guarded, i)
-		}
-	}
-	return g
-}
-
-// mayCall looks for any byte that could start a call, a memory.grow or a bulk
-// operation; it may see one inside an operand, never overlook one.
-func mayCall(body []byte) bool {
-	return slices.ContainsFunc(body, func(c byte) bool {
-		return c >= 0x10 && c <= 0x15 || c == 0x40 || c == 0xfc || c == 0x25 || c == 0x26
-	})
 }
 
 // frameCost is an upper bound of the native stack that a function and its
