@@ -78,7 +78,7 @@ func start(t *testing.T) *node {
 	t.Cleanup(func() {
 		server.Close()
 		cancel()
-		<-done
+		require.ErrorIs(t, <-done, context.Canceled)
 		require.NoError(t, n.plugin.Close(context.Background()))
 	})
 	return n
@@ -164,18 +164,17 @@ func TestFlow(t *testing.T) {
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, n.url+"/sse", http.NoBody)
 	require.NoError(t, err)
 	r.Header.Set("Authorization", "Bearer "+client.Access)
-	var stream *http.Response
+	// The watch that a stream needs has started by the time a token is remembered.
 	require.Eventually(t, func() bool {
-		stream, err = n.client.Do(r)
+		probe, err := n.client.Do(r.Clone(t.Context()))
 		if err != nil {
 			return false
 		}
-		if stream.StatusCode == http.StatusOK {
-			return true
-		}
-		require.NoError(t, stream.Body.Close())
-		return false
+		defer probe.Body.Close()
+		return probe.StatusCode == http.StatusOK
 	}, time.Minute, 10*time.Millisecond)
+	stream, err := n.client.Do(r)
+	require.NoError(t, err)
 	defer stream.Body.Close()
 	_, text = n.do(t, "POST", "/admin/revoke", root.Access, `{"client_id":"`+keys[0].ID+`"}`)
 	require.Contains(t, text, "Tokens revoked successfully")
