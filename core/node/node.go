@@ -142,7 +142,7 @@ func (n *Node) pluginBlocks() (blocks, error) {
 // openData opens what lies over the storage and the runtime.
 func (n *Node) openData(ctx context.Context) error {
 	n.db = store.Open(pluginhost.Storage(n.storage), store.Options{Registerer: n.reg, Logger: n.log,
-		CacheBytes: 16 << 20})
+		CacheBytes: int(n.cfg.Store.CacheBytes)})
 	n.identity = identity.New(n.db)
 	var err error
 	if n.blobs, err = blobs.Open(ctx, n.db, n.cfg.Node.Blobs, blobs.Options{Logger: n.log}); err != nil {
