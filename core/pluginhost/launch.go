@@ -230,7 +230,7 @@ func (l *launcher) runner(g *generation, env []string, identity *handshake.Ident
 	cmd.Env = append(cmd.Env, env...)
 	cmd.Env = append(cmd.Env, handshake.EnvHostCert+"="+string(identity.PEM()),
 		handshake.EnvLogLevel+"="+l.host.opts.LogLevel)
-	cmd.SysProcAttr = attributes(l.kind != "runtime")
+	cmd.SysProcAttr = attributes()
 	cmd.ExtraFiles = append(cmd.ExtraFiles, g.inst.life)
 	lifeline, err := handshake.NewLifeline(cmd)
 	if err != nil {

@@ -7,15 +7,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// attributes put the plugin into a group of its own. A plugin that keeps nothing is killed with the host's thread that
-// started it; one that does closes itself when its lifeline breaks.
-func attributes(keepsData bool) *syscall.SysProcAttr {
-	a := &syscall.SysProcAttr{Setpgid: true}
-	if !keepsData {
-		a.Pdeathsig = syscall.SIGKILL
-	}
-	return a
-}
+// attributes put the plugin into a group of its own. It closes itself and removes its socket when its lifeline breaks;
+// the kernel's parent-death signal would not let it.
+func attributes() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
 
 // awaitExit returns when the process has ended, without reaping it, so that its pid stays ours.
 func awaitExit(pid int) bool {

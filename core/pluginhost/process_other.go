@@ -4,7 +4,7 @@ package pluginhost
 
 import "syscall"
 
-func attributes(bool) *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
+func attributes() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
 
 // awaitExit cannot wait without reaping here.
 func awaitExit(int) bool { return false }

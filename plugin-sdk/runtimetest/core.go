@@ -28,6 +28,8 @@ type Core struct {
 	rows map[runtime.Key][]byte
 	// OnRows, when set, is called before keys are answered.
 	OnRows func(ctx context.Context, keys []runtime.Key) error
+	// ReadAhead, when set, names rows to send besides those asked for.
+	ReadAhead func(keys []runtime.Key) []runtime.Key
 	// OnBlobRead is called before a blob is read.
 	OnBlobRead func(ctx context.Context) error
 
@@ -121,13 +123,15 @@ func (c *Core) Rows(ctx context.Context, keys []runtime.Key) ([]runtime.Row, err
 		}
 	}
 	c.Needs.Add(1)
+	if c.ReadAhead != nil {
+		keys = append(keys[:len(keys):len(keys)], c.ReadAhead(keys)...)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var out []runtime.Row
 	for _, k := range keys {
-		if v, ok := c.rows[k]; ok {
-			out = append(out, runtime.Row{Key: k, Value: v})
-		}
+		v, ok := c.rows[k]
+		out = append(out, runtime.Row{Key: k, Absent: !ok, Value: v})
 	}
 	return out, nil
 }

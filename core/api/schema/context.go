@@ -266,7 +266,7 @@ type ContextsWithExecutors struct {
 	Contexts []ContextWithExecutors `json:"contexts"`
 }
 
-// ContextWithExecutors is a context with its members whose keys are here.
+// ContextWithExecutors is a context with its members.
 type ContextWithExecutors struct {
 	ID            domain.ContextID     `json:"id"`
 	ApplicationID domain.ApplicationID `json:"application_id"`

@@ -1,0 +1,237 @@
+package e2e_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/calimero-go/core/tests/harness"
+)
+
+// stopTime is what scripts give a node between SIGTERM and SIGKILL.
+const stopTime = 5 * time.Second
+
+// TestRestart: everything is there after a restart, and roots and heads are the same.
+func TestRestart(t *testing.T) {
+	t.Parallel()
+	n := harness.Start(t, harness.Options{})
+	c := n.Client()
+	x := newContext(t, n, c, "kv", "")
+	p := newContext(t, n, c, "private", "")
+	b := newContext(t, n, c, "blobs", "")
+	call[any](t, x, "set", obj{"key": "k", "value": "v"})
+	call[any](t, p, "set_secret", obj{"value": "s"})
+	blob := call[string](t, b, "store", obj{"name": "f", "text": "content"})
+	before, err := x.Info(t.Context())
+	require.NoError(t, err)
+	require.Len(t, before.DagHeads, 1)
+
+	for range 2 {
+		took, err := n.Stop(t.Context())
+		require.NoError(t, err)
+		require.Less(t, took, stopTime)
+		require.NoError(t, harness.LeftOver(n.Home))
+		require.NoError(t, n.Start(t.Context()))
+		c = n.Client()
+		after, err := x.With(c).Info(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, before, after)
+		require.Equal(t, "v", call[string](t, x.With(c), "get", obj{"key": "k"}))
+		require.Equal(t, "s", call[map[string]any](t, p.With(c), "secret", nil)["value"])
+		require.Equal(t, "content", call[string](t, b.With(c), "load", obj{"name": "f"}))
+		content, err := c.Raw(t.Context(), http.MethodGet, "/admin-api/blobs/"+blob, "", nil)
+		require.NoError(t, err)
+		require.Equal(t, "content", string(content))
+	}
+	call[any](t, x.With(c), "set", obj{"key": "k", "value": "w"})
+	after, err := x.With(c).Info(t.Context())
+	require.NoError(t, err)
+	require.NotEqual(t, before.RootHash, after.RootHash)
+}
+
+// TestStopUnderLoad: SIGTERM ends the node in time while calls are in flight, one of them endless; what it had
+// acknowledged is there afterwards.
+func TestStopUnderLoad(t *testing.T) {
+	t.Parallel()
+	n := harness.Start(t, harness.Options{Server: `  shutdown_timeout = "2s"`})
+	c := n.Client()
+	x := newContext(t, n, c, "kv", "")
+	r := newContext(t, n, c, "rogue", "")
+	var acked int
+	var load sync.WaitGroup
+	started := make(chan struct{})
+	load.Go(func() {
+		for {
+			if _, err := x.Call(t.Context(), "set", obj{"key": string(rune('a' + acked%26)), "value": "v"}); err != nil {
+				return
+			}
+			if acked++; acked == 10 {
+				close(started)
+			}
+		}
+	})
+	load.Go(func() {
+		if _, err := r.Call(t.Context(), "loop_forever", nil); err == nil {
+			t.Error("an endless call succeeded")
+		}
+	})
+	<-started
+	took, err := n.Stop(t.Context())
+	require.NoError(t, err)
+	require.Less(t, took, stopTime)
+	load.Wait()
+	require.NoError(t, harness.LeftOver(n.Home))
+	require.NoError(t, n.Start(t.Context()))
+	require.Equal(t, min(acked, 26), min(call[int](t, x.With(n.Client()), "len", nil), acked))
+}
+
+// TestApplications: install, list, uninstall; a context of an uninstalled application says so.
+func TestApplications(t *testing.T) {
+	t.Parallel()
+	n := harness.Start(t, harness.Options{})
+	c := n.Client()
+	x := newContext(t, n, c, "kv", "")
+	again, err := n.Install(t.Context(), c, "kv")
+	require.NoError(t, err)
+	require.Equal(t, x.Application, again, "the same module is the same application")
+	var list struct {
+		Data struct {
+			Apps []struct {
+				ID   string
+				Size int
+			}
+		}
+	}
+	require.NoError(t, c.Do(t.Context(), http.MethodGet, "/admin-api/applications", nil, &list))
+	require.Len(t, list.Data.Apps, 1)
+	require.Equal(t, x.Application, list.Data.Apps[0].ID)
+	st, err := os.Stat(filepath.Join(n.Home, "files", "kv.wasm"))
+	require.NoError(t, err)
+	require.EqualValues(t, st.Size(), list.Data.Apps[0].Size)
+
+	require.NoError(t, c.Do(t.Context(), http.MethodDelete, "/admin-api/applications/"+x.Application, nil, nil))
+	_, err = x.Call(t.Context(), "get", obj{"key": "k"})
+	var e *harness.CallError
+	require.ErrorAs(t, err, &e)
+	require.Equal(t, "ApplicationNotInstalled", e.Type)
+	require.JSONEq(t, with(`{"application_id":"$1"}`, x.Application), string(e.Data))
+	_, err = n.Install(t.Context(), c, "kv")
+	require.NoError(t, err)
+	require.Equal(t, "null", string(call[json.RawMessage](t, x, "get", obj{"key": "k"})))
+
+	_, err = c.InstallPath(t.Context(), filepath.Join(n.Home, "none.wasm"))
+	require.ErrorContains(t, err, filepath.Join(n.Home, "none.wasm"))
+	_, err = c.CreateContext(t.Context(), "11111111111111111111111111111112", nil)
+	require.ErrorContains(t, err, "11111111111111111111111111111112")
+}
+
+// TestContexts: create, list, get, identities, delete; a deleted context is gone, its neighbours are not.
+func TestContexts(t *testing.T) {
+	t.Parallel()
+	n := harness.Start(t, harness.Options{})
+	c := n.Client()
+	a := newContext(t, n, c, "kv", "")
+	b := newContext(t, n, c, "kv", "")
+	call[any](t, a, "set", obj{"key": "k", "value": "a"})
+	call[any](t, b, "set", obj{"key": "k", "value": "b"})
+	list := func() []string {
+		var out struct {
+			Data struct{ Contexts []harness.ContextInfo }
+		}
+		require.NoError(t, c.Do(t.Context(), http.MethodGet, "/admin-api/contexts", nil, &out))
+		var ids []string
+		for _, x := range out.Data.Contexts {
+			ids = append(ids, x.ID)
+		}
+		return ids
+	}
+	require.ElementsMatch(t, []string{a.ID, b.ID}, list())
+	var identities struct {
+		Data struct{ Identities []string }
+	}
+	for _, route := range []string{"/identities", "/identities-owned"} {
+		require.NoError(t, c.Do(t.Context(), http.MethodGet, "/admin-api/contexts/"+a.ID+route, nil, &identities))
+		require.Equal(t, []string{a.Member}, identities.Data.Identities)
+	}
+	var gone struct{ Data struct{ IsDeleted bool } }
+	require.NoError(t, c.Do(t.Context(), http.MethodDelete, "/admin-api/contexts/"+a.ID, nil, &gone))
+	require.True(t, gone.Data.IsDeleted)
+	require.NoError(t, c.Do(t.Context(), http.MethodDelete, "/admin-api/contexts/"+a.ID, nil, &gone))
+	require.False(t, gone.Data.IsDeleted)
+	require.Equal(t, []string{b.ID}, list())
+	_, err := a.Info(t.Context())
+	requireStatus(t, err, http.StatusNotFound)
+	_, err = a.Call(t.Context(), "get", obj{"key": "k"})
+	var e *harness.CallError
+	require.ErrorAs(t, err, &e)
+	require.Equal(t, "ContextNotFound", e.Type)
+	require.Equal(t, "b", call[string](t, b, "get", obj{"key": "k"}))
+	_, err = b.CallAs(t.Context(), a.Member, "get", obj{"key": "k"})
+	require.ErrorAs(t, err, &e)
+	require.Equal(t, "Unauthorized", e.Type)
+	require.JSONEq(t, with(`{"context_id":"$1","public_key":"$2"}`, b.ID, a.Member), string(e.Data))
+	_, err = n.Stop(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, n.Start(t.Context()))
+	c = n.Client()
+	require.Equal(t, []string{b.ID}, list())
+}
+
+// TestSubstitute: aliases of identities in the arguments become public keys.
+func TestSubstitute(t *testing.T) {
+	t.Parallel()
+	n := harness.Start(t, harness.Options{})
+	c := n.Client()
+	x := newContext(t, n, c, "kv", "")
+	require.NoError(t, c.Do(t.Context(), http.MethodPost, "/admin-api/alias/create/identity/"+x.ID,
+		obj{"alias": "me", "identity": x.Member}, nil))
+	_, err := x.CallAs(t.Context(), x.Member, "set", obj{"key": "{me}", "value": "v"}, "me")
+	require.NoError(t, err)
+	require.Equal(t, map[string]string{x.Member: "v"}, call[map[string]string](t, x, "entries", nil))
+	_, err = x.CallAs(t.Context(), x.Member, "set", obj{"key": "{you}", "value": "v"}, "you")
+	var e *harness.CallError
+	require.ErrorAs(t, err, &e)
+	require.Equal(t, "AliasResolutionFailed", e.Type)
+	require.JSONEq(t, `{"alias":"you"}`, string(e.Data))
+}
+
+// TestInit: the folder that merod init makes runs, in both modes.
+func TestInit(t *testing.T) {
+	t.Parallel()
+	for _, mode := range []string{"proxy", "embedded"} {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			n := harness.Make(t, harness.Options{})
+			require.NoError(t, os.RemoveAll(n.Dir))
+			out, err := n.Init(t.Context(), "--server-port", "0", "--swarm-port", "2428", "--auth-mode", mode, "--server-host", "127.0.0.1")
+			require.NoError(t, err, out)
+			require.Contains(t, out, "Initialized a node in")
+			require.Equal(t, mode == "proxy", bytes.Contains([]byte(out), []byte("warning")), out)
+			for _, f := range []string{"config.hcl", "config.toml", "plugins.lock"} {
+				require.FileExists(t, filepath.Join(n.Dir, f))
+			}
+			out, err = n.Init(t.Context())
+			require.NoError(t, err)
+			require.Contains(t, out, "already initialized")
+			require.NoError(t, n.Start(t.Context()))
+			c := n.Client()
+			_, err = n.Install(t.Context(), c, "kv")
+			if mode == "embedded" {
+				requireStatus(t, err, http.StatusUnauthorized)
+				c, err = c.LoggedIn(t.Context(), "root", password)
+				require.NoError(t, err)
+			} else {
+				require.NoError(t, err)
+			}
+			x := newContext(t, n, c, "kv", "")
+			call[any](t, x, "set", obj{"key": "k", "value": "v"})
+		})
+	}
+}
