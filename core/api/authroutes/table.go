@@ -60,7 +60,8 @@ func Routes() []Route {
 		{"GET", "/sse/session/{session_id}", AnyKey, nil, false},
 		{"POST", "/sse/subscription", AnyKey, nil, false},
 
-		public("GET", adminAPI+"/health"), public("GET", adminAPI+"/is-authed"), public("GET", adminAPI+"/certificate"),
+		public("GET", adminAPI+"/health"), public("GET", adminAPI+"/ready"), public("GET", adminAPI+"/is-authed"),
+		public("GET", adminAPI+"/certificate"),
 		public("GET", adminAPI+"/tee/info"), public("POST", adminAPI+"/tee/attest"),
 		public("POST", adminAPI+"/tee/verify-quote"),
 		public("GET", "/admin-dashboard/{path...}"), public("GET", "/metrics"), public("*", "/auth/{path...}"),
