@@ -13,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/calimero-go/core/core/api"
 	"github.com/calimero-go/core/core/api/authroutes"
 	"github.com/calimero-go/core/plugin-sdk/auth"
 	"github.com/calimero-go/core/plugin-sdk/errkind"
@@ -504,6 +505,20 @@ PUT /admin-api/groups/g/contexts/c/visibility
 GET /admin-api/groups/g/contexts/c/allowlist
 POST /admin-api/groups/g/contexts/c/allowlist
 `
+
+// TestTable_HasTheRegisteredRoutes: what the node serves has an entry that asks as much as the node's own list says.
+func TestTable_HasTheRegisteredRoutes(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t, nil)
+	require.NotEmpty(t, api.Routes())
+	for _, r := range api.Routes() {
+		entry, ok := h.Guarded(r.Method, strings.NewReplacer("{", "", "}", "").Replace(r.Pattern))
+		require.True(t, ok, "%s %s has no entry in the table: nobody can reach it", r.Method, r.Pattern)
+		require.Equal(t, r.Guarded, entry.Access != authroutes.Public, "%s %s", r.Method, r.Pattern)
+		require.Equal(t, strings.Count(r.Pattern, "/"), strings.Count(entry.Pattern, "/"), "%s is another route than %s",
+			entry.Pattern, r.Pattern)
+	}
+}
 
 func TestNew_RefusesWrongTables(t *testing.T) {
 	t.Parallel()
