@@ -43,6 +43,7 @@ typedef uint64_t (*wasmer_metering_cost_function_t)(int wasm_operator);
 
 void wasm_byte_vec_new(wasm_byte_vec_t *, size_t, const char *);
 void wasm_byte_vec_delete(wasm_byte_vec_t *);
+void wasm_val_vec_delete(wasm_val_vec_t *);
 
 wasm_config_t *wasm_config_new(void);
 void wasm_config_delete(wasm_config_t *);

@@ -150,6 +150,26 @@ func TestMemoryStaysFlat(t *testing.T) {
 	require.LessOrEqual(t, grown, 10<<20)
 }
 
+// TestHostCallsLeaveNothingBehind makes a million calls of each kind; the
+// library itself leaks the values of every one.
+func TestHostCallsLeaveNothingBehind(t *testing.T) {
+	if runtime.GOOS != "linux" || runtime.GOARCH != "amd64" {
+		t.Skip("the list of results is taken over only from the library of linux/amd64")
+	}
+	loop := `(local $i i32) (loop $l %s (br_if $l (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 1000000))))`
+	r := load(t, fmt.Sprintf(`(module (import "env" "b" (func $b (param i64 i64 i64))) (import "env" "c" (func $c (result i64))) (memory (export "memory") 1)
+		(func (export "params") %s) (func (export "result") %s))`,
+		fmt.Sprintf(loop, "(call $b (i64.const 0) (i64.const 0) (i64.const 0))"), fmt.Sprintf(loop, "(drop (call $c))")),
+		engine.Import{Params: []engine.ValType{engine.I64, engine.I64, engine.I64}}, engine.Import{Results: []engine.ValType{engine.I64}})
+	for _, export := range []string{"params", "result"} {
+		before := residentBytes(t)
+		require.NoError(t, r.Start(hostFunc(nop), 1<<40))
+		require.NoError(t, r.Call(export, 1<<20))
+		r.Finish()
+		require.Less(t, residentBytes(t)-before, 8<<20, export)
+	}
+}
+
 func residentBytes(t testing.TB) int {
 	t.Helper()
 	runtime.GC()

@@ -48,6 +48,9 @@ __attribute__((constructor)) static void shim_init(void) {
   // One arena: the library's allocations otherwise spread over an arena per
   // thread and the process grows without end.
   mallopt(M_ARENA_MAX, 1);
+  // Large blocks stay mappings of their own, whatever was freed before: on the
+  // heap they would leave holes that small long-lived blocks keep open.
+  mallopt(M_MMAP_THRESHOLD, 128 << 10);
   pthread_attr_t attr;
   size_t size = 0;
   if (pthread_getattr_default_np(&attr) != 0) return;
@@ -183,12 +186,33 @@ static wasm_trap_t *host_trap(runner *r) {
   return t;
 }
 
+// The library also leaves the list of results behind, after it has read it. Its
+// own list is freed and replaced by one that needs no freeing. This is done only
+// for the build of the library that was seen to never free it; the others are
+// not worth a double free.
+#if defined(__linux__) && defined(__x86_64__)
+static __thread wasm_val_t result_slot;
+
+static void own_results(wasm_val_vec_t *results) {
+  if (results->size != 1) return;
+  result_slot = results->data[0];
+  wasm_val_vec_delete(results);
+  results->size = 1;
+  results->data = &result_slot;
+}
+#else
+static void own_results(wasm_val_vec_t *results) { (void)results; }
+#endif
+
 static wasm_trap_t *trampoline(void *env, const wasm_val_vec_t *args, wasm_val_vec_t *results) {
   import_env *e = env;
   uint64_t in[8] = {0}, out = 0;
   uint32_t n = e->sig.nparams;
   for (uint32_t i = 0; i < n; i++)
     in[i] = e->sig.params[i] == WASM_I32 ? (uint64_t)(uint32_t)args->data[i].of.i32 : (uint64_t)args->data[i].of.i64;
+  // The library leaves its list of arguments behind; deleting clears it too.
+  wasm_val_vec_delete((wasm_val_vec_t *)args);
+  own_results(results);
   uint8_t *mem = NULL;
   size_t memlen = 0;
   shim_memory(e->r, &mem, &memlen);
@@ -253,6 +277,9 @@ void shim_unload(runner *r) {
   free(r->funcs);
   free(r->envs);
   free(r);
+#if defined(__linux__) && defined(__GLIBC__)
+  malloc_trim(0);  // loading a module needs several times its size for a moment
+#endif
 }
 
 long shim_export(const runner *r, const char *name, size_t len) {
