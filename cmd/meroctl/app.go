@@ -18,6 +18,8 @@ type appCommand struct {
 	Uninstall    appRemove   `cmd:"" help:"Remove an application; contexts that use it cannot be called until it is installed again."`
 	ListPackages appPackages `cmd:"" help:"List the packages."`
 	ListVersions appVersions `cmd:"" help:"List the versions of a package."`
+
+	GetLatestVersion appLatest `cmd:"" help:"Show the application with the highest version of a package."`
 }
 
 type appInstall struct {
@@ -26,7 +28,7 @@ type appInstall struct {
 	Metadata string `short:"m" help:"Any text; part of the application's id."`
 	Hash     string `help:"Expected sha256, base58, with --url."`
 	Package  string `help:"Package, with --path."`
-	Version  string `name:"app-version" help:"Version, with --path."`
+	Version  string `aliases:"app-version" help:"Version, with --path."`
 }
 
 func (i *appInstall) Run(ctx context.Context, c *cli) error {
@@ -146,7 +148,7 @@ func (appPackages) Run(ctx context.Context, c *cli) error {
 	if err != nil {
 		return err
 	}
-	return c.json(answer)
+	return showBare(c, answer, []string{"PACKAGE"}, func(l schema.Packages) [][]string { return column(l.Packages) })
 }
 
 type appVersions struct {
@@ -162,5 +164,26 @@ func (v *appVersions) Run(ctx context.Context, c *cli) error {
 	if err != nil {
 		return err
 	}
-	return c.json(answer)
+	return showBare(c, answer, []string{"VERSION"}, func(l schema.Versions) [][]string { return column(l.Versions) })
+}
+
+type appLatest struct {
+	Package string `arg:""`
+}
+
+func (l *appLatest) Run(ctx context.Context, c *cli) error {
+	n, err := c.client()
+	if err != nil {
+		return err
+	}
+	answer, err := n.get(ctx, "/admin-api/packages/"+url.PathEscape(l.Package)+"/latest")
+	if err != nil {
+		return err
+	}
+	return showBare(c, answer, []string{"APPLICATION", "VERSION"}, func(v schema.LatestVersion) (rows [][]string) {
+		if v.ApplicationID != nil && v.Version != nil {
+			rows = append(rows, []string{v.ApplicationID.String(), *v.Version})
+		}
+		return rows
+	})
 }

@@ -6,6 +6,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strconv"
+
+	"github.com/calimero-go/core/core/api/schema"
 )
 
 type callCommand struct {
@@ -97,5 +100,7 @@ func (peersCommand) Run(ctx context.Context, c *cli) error {
 	if err != nil {
 		return err
 	}
-	return c.json(answer)
+	return showBare(c, answer, []string{"PEERS"}, func(p schema.PeersCount) [][]string {
+		return [][]string{{strconv.FormatUint(p.Count, 10)}}
+	})
 }

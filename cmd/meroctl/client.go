@@ -47,15 +47,25 @@ func (c *client) get(ctx context.Context, path string) (json.RawMessage, error) 
 
 // ask sends a JSON request, with the node's token if there is one, and returns the JSON answer.
 func (c *client) ask(ctx context.Context, method, path string, body any) (json.RawMessage, error) {
-	text, err := c.send(ctx, method, path, body)
+	return renewing(ctx, c, func() (json.RawMessage, error) { return c.send(ctx, method, path, body) })
+}
+
+// renewing asks again, once, with new tokens if the node refused the old ones.
+func renewing[T any](ctx context.Context, c *client, ask func() (T, error)) (T, error) {
+	v, err := ask()
 	var answer *answerError
-	if errors.As(err, &answer) && answer.status == http.StatusUnauthorized && c.entry.Tokens != nil {
-		if err := c.refresh(ctx); err != nil {
-			return nil, fmt.Errorf("%w; log in again with meroctl login (%w)", answer, err)
-		}
-		text, err = c.send(ctx, method, path, body)
+	if !errors.As(err, &answer) || answer.status != http.StatusUnauthorized || c.entry.Tokens == nil {
+		return v, err
 	}
-	return text, err
+	if err := c.refresh(ctx); err != nil {
+		return v, fmt.Errorf("%w; log in again with meroctl login (%w)", answer, err)
+	}
+	return ask()
+}
+
+// post is ask for the many routes that ignore their body.
+func (c *client) post(ctx context.Context, path string) (json.RawMessage, error) {
+	return c.ask(ctx, http.MethodPost, path, struct{}{})
 }
 
 func (c *client) send(ctx context.Context, method, path string, body any) (json.RawMessage, error) {
@@ -134,6 +144,8 @@ func (c *client) errorText(resp *http.Response, body []byte) string {
 	switch {
 	case len(bytes.TrimSpace(body)) > 0:
 		return short(body)
+	case resp.StatusCode == http.StatusNotFound:
+		return fmt.Sprintf("%s has no %s; is it a node, and of this release?", c.url, resp.Request.URL.Path)
 	case resp.StatusCode == http.StatusUnauthorized:
 		return fmt.Sprintf("%s asks for a login: meroctl login --username NAME", c.url)
 	case resp.StatusCode == http.StatusForbidden:
@@ -161,6 +173,9 @@ func (c *client) refresh(ctx context.Context) error {
 	fresh, err := payloadOf[tokens](answer)
 	if err != nil {
 		return err
+	}
+	if fresh.Access == "" {
+		return errors.New("the node gave no new token")
 	}
 	return c.keep(&fresh)
 }

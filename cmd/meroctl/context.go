@@ -3,9 +3,10 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
+	"strconv"
 
 	"github.com/calimero-go/core/core/api/schema"
 	"github.com/calimero-go/core/plugin-sdk/domain"
@@ -17,7 +18,10 @@ type contextCommand struct {
 	Get      contextGet      `cmd:"" help:"Show a context."`
 	Delete   contextDelete   `cmd:"" aliases:"del" help:"Delete a context and its state from this node."`
 	Use      contextUse      `cmd:"" help:"Use a context when no other is named (the alias default)."`
+	Sync     contextSync     `cmd:"" help:"Ask for a context's news at once."`
 	Identity identityCommand `cmd:"" help:"Identities of a context."`
+
+	Alias contextAliasCommand `cmd:"" help:"Names of contexts on this node."`
 }
 
 // defaultAlias names the context, and the identity, that are used when none is named.
@@ -28,7 +32,10 @@ type contextCreate struct {
 	Params         string `short:"p" help:"Arguments of init, as JSON."`
 	Seed           string `short:"s" help:"Seed of the context's id, base58."`
 	IdentitySecret string `help:"Private key of the creator, hex."`
+	GroupID        string `help:"Group to create the context in, hex; default: one of its own."`
+	Alias          string `help:"Name of the context in its group."`
 	Name           string `help:"Alias of the context on this node."`
+	As             string `help:"Alias of the creator's identity in the context."`
 }
 
 func (cc *contextCreate) Run(ctx context.Context, c *cli) error {
@@ -44,7 +51,7 @@ func (cc *contextCreate) Run(ctx context.Context, c *cli) error {
 		return fmt.Errorf("--params is no JSON: %s", cc.Params)
 	}
 	req := schema.CreateContextRequest{ApplicationID: app, InitializationParams: []byte(cc.Params),
-		IdentitySecret: given(cc.IdentitySecret)}
+		IdentitySecret: given(cc.IdentitySecret), GroupID: given(cc.GroupID), Alias: given(cc.Alias)}
 	if cc.Seed != "" {
 		seed, err := domain.ParseHash(cc.Seed)
 		if err != nil {
@@ -52,36 +59,40 @@ func (cc *contextCreate) Run(ctx context.Context, c *cli) error {
 		}
 		req.ContextSeed = &seed
 	}
+	if cc.Name != "" { // before there is a context
+		old, err := n.contextAliases().lookup(ctx, cc.Name)
+		if err != nil {
+			return err
+		}
+		if old != nil {
+			return fmt.Errorf("the alias %q names context %s; choose another --name", cc.Name, *old)
+		}
+	}
 	answer, err := n.ask(ctx, http.MethodPost, "/admin-api/contexts", req)
 	if err != nil {
 		return err
 	}
-	if cc.Name != "" {
-		created, err := payloadOf[schema.CreatedContext](answer)
-		if err != nil {
-			return err
-		}
-		if err := n.alias(ctx, cc.Name, created.ContextID); err != nil {
-			return err
-		}
-	}
-	return show(c, answer, []string{"CONTEXT", "IDENTITY"}, func(r schema.CreatedContext) [][]string {
-		return [][]string{{r.ContextID.String(), r.MemberPublicKey.String()}}
-	})
-}
-
-// alias names a context, taking the name from another one.
-func (n *client) alias(ctx context.Context, name string, id domain.ContextID) error {
-	alias, err := domain.ParseAlias(name)
+	created, err := payloadOf[schema.CreatedContext](answer)
 	if err != nil {
 		return err
 	}
-	if _, err := n.ask(ctx, http.MethodPost, "/admin-api/alias/delete/context/"+url.PathEscape(name), struct{}{}); err != nil {
+	if err := show(c, answer, []string{"CONTEXT", "IDENTITY"}, func(r schema.CreatedContext) [][]string {
+		return [][]string{{r.ContextID.String(), r.MemberPublicKey.String()}}
+	}); err != nil {
 		return err
 	}
-	_, err = n.ask(ctx, http.MethodPost, "/admin-api/alias/create/context",
-		schema.CreateContextAliasRequest{Alias: alias, ContextID: id})
-	return err
+	if cc.Name != "" {
+		if err := n.contextAliases().create(ctx, cc.Name, created.ContextID.String(), false); err != nil {
+			return fmt.Errorf("the context was created, but not named: %w", err)
+		}
+	}
+	if cc.As != "" {
+		err := n.identityAliases(created.ContextID).create(ctx, cc.As, created.MemberPublicKey.String(), false)
+		if err != nil {
+			return fmt.Errorf("the context was created, but its identity not named: %w", err)
+		}
+	}
+	return nil
 }
 
 // context resolves an id or alias. With neither, the alias default, or the only context there is.
@@ -93,21 +104,17 @@ func (n *client) context(ctx context.Context, name string) (domain.ContextID, er
 	if name == "" {
 		wanted = defaultAlias
 	}
-	answer, err := n.ask(ctx, http.MethodPost, "/admin-api/alias/lookup/context/"+url.PathEscape(wanted), struct{}{})
+	found, err := n.contextAliases().lookup(ctx, wanted)
 	if err != nil {
 		return domain.ContextID{}, err
 	}
-	found, err := payloadOf[schema.AliasTarget](answer)
-	if err != nil {
-		return domain.ContextID{}, err
-	}
-	if found.Value != nil {
-		return domain.ParseContextID(*found.Value)
+	if found != nil {
+		return domain.ParseContextID(*found)
 	}
 	if name != "" {
 		return domain.ContextID{}, fmt.Errorf("%q is neither a context id nor an alias of a context", name)
 	}
-	answer, err = n.get(ctx, "/admin-api/contexts")
+	answer, err := n.get(ctx, "/admin-api/contexts")
 	if err != nil {
 		return domain.ContextID{}, err
 	}
@@ -132,21 +139,17 @@ func (n *client) identity(ctx context.Context, id domain.ContextID, name string)
 	if name == "" {
 		wanted = defaultAlias
 	}
-	answer, err := n.ask(ctx, http.MethodPost, "/admin-api/alias/lookup/identity/"+id.String()+"/"+url.PathEscape(wanted), struct{}{})
+	found, err := n.identityAliases(id).lookup(ctx, wanted)
 	if err != nil {
 		return domain.PublicKey{}, err
 	}
-	found, err := payloadOf[schema.AliasTarget](answer)
-	if err != nil {
-		return domain.PublicKey{}, err
-	}
-	if found.Value != nil {
-		return domain.ParsePublicKey(*found.Value)
+	if found != nil {
+		return domain.ParsePublicKey(*found)
 	}
 	if name != "" {
 		return domain.PublicKey{}, fmt.Errorf("%q is neither a public key nor an alias of an identity", name)
 	}
-	answer, err = n.get(ctx, "/admin-api/contexts/"+id.String()+"/identities-owned")
+	answer, err := n.get(ctx, "/admin-api/contexts/"+id.String()+"/identities-owned")
 	if err != nil {
 		return domain.PublicKey{}, err
 	}
@@ -185,24 +188,75 @@ func (contextList) Run(ctx context.Context, c *cli) error {
 	})
 }
 
+// contextGet takes what to show before the context, as the reference does, or the context alone.
 type contextGet struct {
+	What    string `arg:"" optional:"" help:"info (default), storage or client-keys; or the context."`
 	Context string `arg:"" optional:"" help:"Id or alias."`
 }
 
 func (g *contextGet) Run(ctx context.Context, c *cli) error {
+	what, name := g.What, g.Context
+	switch what {
+	case "info", "storage":
+	case "client-keys":
+		return errors.New("nodes have no route for the client keys of a context")
+	default:
+		if name != "" {
+			return fmt.Errorf("%q is not info, storage or client-keys", what)
+		}
+		what, name = "info", what
+	}
 	n, err := c.client()
 	if err != nil {
 		return err
 	}
-	id, err := n.context(ctx, g.Context)
+	id, err := n.context(ctx, name)
 	if err != nil {
 		return err
 	}
-	answer, err := n.get(ctx, "/admin-api/contexts/"+id.String())
+	path := "/admin-api/contexts/" + id.String()
+	if what == "storage" {
+		answer, err := n.get(ctx, path+"/storage")
+		if err != nil {
+			return err
+		}
+		return show(c, answer, []string{"BYTES"}, func(s schema.ContextStorage) [][]string {
+			return [][]string{{strconv.FormatUint(s.SizeInBytes, 10)}}
+		})
+	}
+	answer, err := n.get(ctx, path)
 	if err != nil {
 		return err
 	}
 	return show(c, answer, contextHead, func(x schema.Context) [][]string { return [][]string{contextRow(x)} })
+}
+
+type contextSync struct {
+	Context string `short:"c" help:"Id or alias; default: the one in use, or the only one."`
+	All     bool   `short:"a" help:"All contexts."`
+}
+
+func (s *contextSync) Run(ctx context.Context, c *cli) error {
+	n, err := c.client()
+	if err != nil {
+		return err
+	}
+	path := "/admin-api/contexts/sync"
+	if !s.All {
+		id, err := n.context(ctx, s.Context)
+		if err != nil {
+			return err
+		}
+		path += "/" + id.String()
+	}
+	answer, err := n.post(ctx, path)
+	if err != nil {
+		return err
+	}
+	if c.Output == "json" {
+		return c.json(answer)
+	}
+	return c.say("sync was asked for")
 }
 
 type contextDelete struct {
@@ -235,6 +289,7 @@ func (d *contextDelete) Run(ctx context.Context, c *cli) error {
 
 type contextUse struct {
 	Context string `arg:"" help:"Id or alias."`
+	Force   bool   `short:"f" help:"Kept for scripts: the one in use is always replaced." hidden:""`
 }
 
 func (u *contextUse) Run(ctx context.Context, c *cli) error {
@@ -246,7 +301,7 @@ func (u *contextUse) Run(ctx context.Context, c *cli) error {
 	if err != nil {
 		return err
 	}
-	if err := n.alias(ctx, defaultAlias, id); err != nil {
+	if err := n.contextAliases().create(ctx, defaultAlias, id.String(), true); err != nil {
 		return err
 	}
 	return c.say("using context %s", id)
@@ -255,11 +310,14 @@ func (u *contextUse) Run(ctx context.Context, c *cli) error {
 type identityCommand struct {
 	List     identityList     `cmd:"" aliases:"ls" help:"List the identities of a context."`
 	Generate identityGenerate `cmd:"" aliases:"new" help:"Draw a new identity of the node."`
+	Use      identityUse      `cmd:"" help:"Use an identity when no other is named (the alias default)."`
+
+	Alias identityAliasCommand `cmd:"" help:"Names of identities in a context, on this node."`
 }
 
 type identityList struct {
-	Context string `short:"c" help:"Id or alias."`
-	Owned   bool   `help:"Only the node's own."`
+	inContext
+	Owned bool `help:"Only the node's own."`
 }
 
 func (l *identityList) Run(ctx context.Context, c *cli) error {
@@ -294,12 +352,11 @@ func (identityGenerate) Run(ctx context.Context, c *cli) error {
 	if err != nil {
 		return err
 	}
-	answer, err := n.ask(ctx, http.MethodPost, "/admin-api/identity/context", struct{}{})
+	answer, err := n.post(ctx, "/admin-api/identity/context")
 	if err != nil {
 		return err
 	}
-	type identity struct {
-		PublicKey domain.PublicKey `json:"publicKey"`
-	}
-	return show(c, answer, []string{"IDENTITY"}, func(i identity) [][]string { return [][]string{{i.PublicKey.String()}} })
+	return show(c, answer, []string{"IDENTITY"}, func(i schema.NewIdentity) [][]string {
+		return [][]string{{i.PublicKey.String()}}
+	})
 }

@@ -16,6 +16,7 @@ import (
 type loginCommand struct {
 	Username string `help:"User name." env:"MEROCTL_USERNAME"`
 	Password string `help:"Password; asked for without echo if absent." env:"MEROCTL_PASSWORD"`
+	Code     string `help:"One-time code that merod init printed, for the first account from another machine." env:"MEROCTL_CODE"`
 }
 
 func (l *loginCommand) Run(ctx context.Context, c *cli) error {
@@ -34,11 +35,15 @@ func (l *loginCommand) Run(ctx context.Context, c *cli) error {
 		}
 	}
 	n.entry.Tokens = nil
-	answer, err := n.send(ctx, http.MethodPost, "/auth/token", map[string]any{
+	request := map[string]any{
 		"auth_method": "user_password", "public_key": l.Username, "client_name": n.url,
 		"timestamp":     time.Now().Unix(),
 		"provider_data": map[string]string{"username": l.Username, "password": l.Password},
-	})
+	}
+	if l.Code != "" {
+		request["bootstrap_code"] = l.Code
+	}
+	answer, err := n.send(ctx, http.MethodPost, "/auth/token", request)
 	var refused *answerError
 	if errors.As(err, &refused) && refused.status == http.StatusNotFound {
 		return fmt.Errorf("%s has no accounts (server.auth = \"none\"): no login is needed", n.url)
@@ -49,6 +54,9 @@ func (l *loginCommand) Run(ctx context.Context, c *cli) error {
 	k, err := payloadOf[tokens](answer)
 	if err != nil {
 		return err
+	}
+	if k.Access == "" {
+		return fmt.Errorf("%s answered without a token", n.url)
 	}
 	if err := n.keep(&k); err != nil {
 		return err

@@ -31,8 +31,6 @@ type cli struct {
 	Peers   peersCommand   `cmd:"" help:"Count the connected peers."`
 	Nodes   nodeCommand    `cmd:"" name:"node" help:"Name nodes and choose the one to use."`
 
-	Version kong.VersionFlag `help:"Print the version."`
-
 	out, errs io.Writer
 	in        io.Reader
 }
@@ -52,11 +50,14 @@ const (
 
 // run returns the exit status.
 func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) int {
+	if len(args) == 1 && (args[0] == "--version" || args[0] == "-V") { // no flag: `app install` has one of this name
+		fmt.Fprintln(out, "meroctl", version)
+		return 0
+	}
 	c := cli{in: in, out: out, errs: errs}
 	exit := -1
 	parser, err := kong.New(&c, kong.Name("meroctl"), kong.Description("Operates Calimero nodes."),
-		kong.Vars{"version": "meroctl " + version}, kong.Writers(out, errs), kong.UsageOnError(),
-		kong.Exit(func(status int) { exit = status }))
+		kong.Writers(out, errs), kong.UsageOnError(), kong.Exit(func(status int) { exit = status }))
 	if err != nil {
 		fmt.Fprintln(errs, "meroctl:", err)
 		return statusError
@@ -71,7 +72,7 @@ func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) 
 	}
 	k.BindTo(ctx, (*context.Context)(nil))
 	if err := k.Run(&c); err != nil {
-		fmt.Fprintln(errs, "meroctl:", err)
+		fmt.Fprintln(errs, "meroctl:", plain(err.Error()))
 		var answer *answerError
 		if errors.As(err, &answer) {
 			return statusClient

@@ -53,6 +53,14 @@ func readNodes() (*nodesFile, error) {
 	if err := toml.Unmarshal(text, f); err != nil {
 		return nil, fmt.Errorf("read %s: %w; correct or delete it", f.path, err)
 	}
+	for name, e := range f.Nodes {
+		if e == nil {
+			delete(f.Nodes, name)
+		}
+	}
+	if f.Nodes == nil {
+		f.Nodes = map[string]*entry{}
+	}
 	return f, nil
 }
 
@@ -75,7 +83,6 @@ type target struct {
 	name  string // in nodes.toml
 	entry *entry
 	url   string
-	nodes *nodesFile
 }
 
 // find resolves --api, --node, the node in use, the default port, in this order.
@@ -84,7 +91,7 @@ func (c *cli) find() (*target, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &target{nodes: f, name: c.Node}
+	t := &target{name: c.Node}
 	if c.API == "" && c.Node == "" {
 		t.name = f.Active
 	}
@@ -154,11 +161,15 @@ func (e *entry) address(name string) (string, error) {
 	return addresses.Server[0], nil
 }
 
-// keep stores the tokens of the node.
+// keep stores the tokens of the node, and what other commands stored meanwhile stays.
 func (t *target) keep(k *tokens) error {
+	f, err := readNodes()
+	if err != nil {
+		return err
+	}
 	t.entry.Tokens = k
-	t.nodes.Nodes[t.name] = t.entry
-	return t.nodes.write()
+	f.Nodes[t.name] = t.entry
+	return f.write()
 }
 
 type nodeCommand struct {
@@ -166,6 +177,8 @@ type nodeCommand struct {
 	Remove nodeRemove `cmd:"" aliases:"rm,disconnect" help:"Forget a node and its tokens."`
 	Use    nodeUse    `cmd:"" help:"Use a node when no other is named."`
 	List   nodeList   `cmd:"" aliases:"ls" help:"List the nodes."`
+
+	Identity nodeIdentity `cmd:"" aliases:"id" help:"Show the key by which a local node signs for groups."`
 }
 
 type nodeAdd struct {
@@ -266,4 +279,45 @@ func (nodeList) Run(c *cli) error {
 		cells = append(cells, []string{r.Name, r.Location, yes(r.Active), yes(r.LoggedIn)})
 	}
 	return c.table([]string{"NODE", "LOCATION", "IN USE", "LOGGED IN"}, cells)
+}
+
+type nodeIdentity struct{}
+
+// Run reads the configuration of a local node, which need not run.
+func (nodeIdentity) Run(c *cli) error {
+	if c.API != "" {
+		return errors.New("the key of a node is in its configuration: name a local node with --node instead of --api")
+	}
+	f, err := readNodes()
+	if err != nil {
+		return err
+	}
+	name := c.Node
+	if name == "" {
+		name = f.Active
+	}
+	if name == "" {
+		return errors.New("no node is named: add --node NAME, or choose one with meroctl node use")
+	}
+	home, err := c.home()
+	if err != nil {
+		return err
+	}
+	if e := f.Nodes[name]; e != nil {
+		if home = e.Path; home == "" {
+			return fmt.Errorf("node %s is known by its URL alone: its key is in its configuration, ask there", name)
+		}
+	}
+	path := filepath.Join(home, name, config.FileName)
+	if _, err := os.Stat(path); err != nil {
+		return fmt.Errorf("there is no node %q in %s: %w", name, home, err)
+	}
+	cfg, diags := config.Load(path, config.WithHome(home), config.WithNode(name))
+	if diags.HasErrors() {
+		return errors.New(diags.String())
+	}
+	if cfg.Node.Identity == nil || !cfg.Node.Identity.GroupGiven {
+		return fmt.Errorf("node %s has no group identity; merod init makes one", name)
+	}
+	return c.say("ed25519:%s", cfg.Node.Identity.Group.Public())
 }

@@ -20,14 +20,27 @@ func (c *cli) say(format string, args ...any) error {
 	if c.Output == "json" {
 		return c.json(text)
 	}
-	_, err := fmt.Fprintln(c.out, text)
+	_, err := fmt.Fprintln(c.out, plain(text))
 	return err
+}
+
+// plain takes out what would steer a terminal: texts come from nodes.
+func plain(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' && r != '\n' || r >= 0x7f && r < 0xa0 {
+			return '\ufffd'
+		}
+		return r
+	}, text)
 }
 
 func (c *cli) table(head []string, rows [][]string) error {
 	w := tabwriter.NewWriter(c.out, 0, 4, 2, ' ', 0)
 	fmt.Fprintln(w, strings.Join(head, "\t"))
 	for _, r := range rows {
+		for i, cell := range r {
+			r[i] = strings.ReplaceAll(plain(cell), "\n", " ")
+		}
 		fmt.Fprintln(w, strings.Join(r, "\t"))
 	}
 	return w.Flush()
@@ -43,6 +56,26 @@ func show[T any](c *cli, answer json.RawMessage, head []string, rows func(T) [][
 		return err
 	}
 	return c.table(head, rows(payload))
+}
+
+// showBare is show for answers that have no "data".
+func showBare[T any](c *cli, answer json.RawMessage, head []string, rows func(T) [][]string) error {
+	if c.Output == "json" {
+		return c.json(answer)
+	}
+	var payload T
+	if err := json.Unmarshal(answer, &payload); err != nil {
+		return fmt.Errorf("read the node's answer: %w", err)
+	}
+	return c.table(head, rows(payload))
+}
+
+// column makes a table of one column.
+func column(texts []string) (rows [][]string) {
+	for _, text := range texts {
+		rows = append(rows, []string{text})
+	}
+	return rows
 }
 
 // payloadOf decodes what stands under "data".

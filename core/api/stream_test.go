@@ -100,6 +100,7 @@ func TestWebSocketRefusals(t *testing.T) {
 	conn := dial(t, w)
 	_, resp, err := websocket.Dial(t.Context(), "ws"+strings.TrimPrefix(w.url, "http")+"/ws", &websocket.DialOptions{HTTPClient: client})
 	require.Error(t, err)
+	defer resp.Body.Close()
 	require.Equal(t, http.StatusServiceUnavailable, resp.StatusCode)
 
 	// A frame over the limit ends the connection.

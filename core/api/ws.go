@@ -43,7 +43,7 @@ func (s *Server) socket(w http.ResponseWriter, r *http.Request) {
 		s.log.Debug("WebSocket was not opened", "error", err)
 		return
 	}
-	defer conn.CloseNow()
+	defer func() { _ = conn.CloseNow() }() // it may be closed already
 	conn.SetReadLimit(maxFrame)
 	c := &socketConn{
 		s: s, ctx: ctx, end: end, conn: conn, wanted: newSubscriptions(nil), replies: make(chan []byte, replyQueue),

@@ -48,10 +48,11 @@ func (r *reading) fail(offset int, path, text string) {
 	if r.err != nil && r.at <= offset {
 		return
 	}
-	r.at, r.err = offset, &Error{Text: text, Path: path}
+	e := &Error{Text: text, Path: path}
 	if r.places {
-		r.err.place(r.src, offset)
+		e = e.place(r.src, offset)
 	}
+	r.at, r.err = offset, e
 }
 
 // Object is an object being read. Its methods read fields by their names; the first error is kept, and what they return

@@ -24,7 +24,7 @@ func DecodeRPC(src []byte) (*RPCRequest, error) {
 		if v, ok := o.Required("jsonrpc"); ok {
 			v.Parse(func(text string) error {
 				if text != "2.0" {
-					return errors.New("Invalid JSON-RPC version") //nolint:staticcheck // the reference's text
+					return errors.New("Invalid JSON-RPC version")
 				}
 				return nil
 			})
