@@ -105,7 +105,7 @@ func testRogue(t *testing.T, p runtime.Runtime) {
 		{"loop_host_calls", `{}`, "deadline exceeded", runtime.FaultDeadline},
 		{"set_and_loop", `{"key":"k","value":"lost"}`, "deadline exceeded", runtime.FaultDeadline},
 		{"grow_forever", `{}`, "deadline exceeded", runtime.FaultDeadline},
-		{"fill", `{"bytes":200000000,"rounds":1000000}`, "deadline exceeded", runtime.FaultDeadline},
+		{"fill", `{"bytes":32000000,"rounds":1000000}`, "deadline exceeded", runtime.FaultDeadline},
 		{"allocate_forever", `{}`, "unreachable code reached", runtime.FaultMemory},
 		{"recurse", `{"depth":100000000}`, "stack overflow", runtime.FaultTrap},
 		{"recurse_indirect", `{"depth":100000000}`, "stack overflow", runtime.FaultTrap},
