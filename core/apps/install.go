@@ -173,7 +173,7 @@ func (s *Service) readModule(r io.Reader) ([]byte, error) {
 		return nil, err
 	}
 	if uint64(len(wasm)) > s.opts.MaxModule {
-		return nil, errkind.TooLarge.Errorf("module is larger than %d bytes", s.opts.MaxModule)
+		return nil, errkind.TooLarge.Errorf("module is larger than %d bytes (execution.max_module)", s.opts.MaxModule)
 	}
 	return wasm, nil
 }

@@ -2,12 +2,14 @@ package contexts
 
 import (
 	"context"
+	"errors"
 
 	"github.com/calimero-go/core/core/contexts/executor"
 	"github.com/calimero-go/core/core/store"
 	"github.com/calimero-go/core/core/wire"
 	"github.com/calimero-go/core/plugin-sdk/crdt"
 	"github.com/calimero-go/core/plugin-sdk/domain"
+	"github.com/calimero-go/core/plugin-sdk/errkind"
 	"github.com/calimero-go/core/plugin-sdk/runtime"
 )
 
@@ -45,7 +47,7 @@ func (m *manager) commit(ctx context.Context, e *entry, h *host, c *call, res *e
 	}
 	delta, err := newDelta(res.Artifact, e.meta.DagHeads, key, ch.root, m.clock.now(), m.opts.MaxDelta)
 	if err != nil {
-		return err
+		return guestsFault(err)
 	}
 	meta := wire.ContextMeta{
 		ApplicationID: e.meta.ApplicationID, RootHash: ch.root, DagHeads: []domain.Hash{delta.DeltaID},
@@ -68,6 +70,14 @@ func (m *manager) commit(ctx context.Context, e *entry, h *host, c *call, res *e
 	m.metrics.commits.Inc()
 	m.metrics.bytes.Add(float64(size(ch.rows) + len(delta.Actions)))
 	return nil
+}
+
+// guestsFault tells the caller, in its text, what the application committed that cannot be.
+func guestsFault(err error) error {
+	if errors.Is(err, errkind.TooLarge) || errors.Is(err, errkind.Invalid) {
+		return &CallError{Type: FunctionCall, Text: err.Error(), Err: err}
+	}
+	return err
 }
 
 func size(rows []runtime.Row) int {

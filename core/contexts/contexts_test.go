@@ -319,7 +319,7 @@ func TestExecute_WhatFailedIsNotCommitted(t *testing.T) {
 	_, err := n.call(id, "torn", "")
 	require.ErrorContains(t, requireCallError(t, err, contexts.Internal), "no actions were generated")
 	_, err = n.call(id, "large", "")
-	c := requireCallError(t, err, contexts.Internal)
+	c := requireCallError(t, err, contexts.FunctionCall)
 	require.ErrorIs(t, c, errkind.TooLarge)
 	require.ErrorContains(t, c, "7340032")
 	require.Equal(t, before, n.storage.commits())

@@ -36,7 +36,7 @@ type CallError struct {
 	PublicKey   domain.PublicKey
 	Application domain.ApplicationID
 	Alias       string
-	// Err is the cause of Internal.
+	// Err is the cause of Internal, and of a FunctionCall whose result the node refused.
 	Err error
 }
 

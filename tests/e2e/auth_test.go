@@ -118,7 +118,7 @@ func TestAuth(t *testing.T) {
 // TestExpiry: an access token ends; its refresh token gets the next one.
 func TestExpiry(t *testing.T) {
 	t.Parallel()
-	n := harness.Start(t, harness.Options{Auth: true, PluginConfig: map[string]string{"auth": `    access_ttl = "1s"`}})
+	n := harness.Start(t, harness.Options{Auth: true, PluginConfig: map[string]string{"auth": `    access_token_expiry = 1`}})
 	ctx := t.Context()
 	c, err := n.Client().LoggedIn(ctx, "root", password)
 	require.NoError(t, err)

@@ -260,9 +260,21 @@ func TestRuntimeDiesTwice(t *testing.T) {
 		_, err := x.Call(t.Context(), "loop_forever", nil)
 		done <- err
 	}()
+	// A loop shows by the processor time it takes.
+	killed := 0
 	for range 2 {
-		until(t, "the guest runs", func(context.Context) error { return busy(t, c) })
-		_, err := n.KillPlugin("runtime")
+		until(t, "the guest runs in a plugin of its own", func(context.Context) error {
+			p, err := n.PluginProcess("runtime")
+			switch {
+			case err != nil:
+				return err
+			case p.PID == killed || p.CPU < 300*time.Millisecond:
+				return fmt.Errorf("process %d has used %v", p.PID, p.CPU)
+			}
+			return nil
+		})
+		var err error
+		killed, err = n.KillPlugin("runtime")
 		require.NoError(t, err)
 	}
 	select {

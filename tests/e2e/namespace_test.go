@@ -64,7 +64,8 @@ func TestFullDisk(t *testing.T) {
 	data := filepath.Join(n.Dir, "data")
 	require.NoError(t, os.MkdirAll(data, 0o700))
 	wrap := mounting(t, data, 48)
-	full := harness.Make(t, harness.Options{Home: n.Home, Wrap: wrap})
+	full := harness.Make(t, harness.Options{Home: n.Home, Wrap: wrap,
+		PluginConfig: map[string]string{"storage": `    compression = "none"`}})
 	require.NoError(t, full.Start(t.Context()))
 	c := full.Client()
 	x := newContext(t, full, c, "rogue", "")

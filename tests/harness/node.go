@@ -284,23 +284,22 @@ func (n *Node) Running() bool {
 
 // Plugin is the process id of a plugin of the running node.
 func (n *Node) Plugin(kind string) (int, error) {
+	p, err := n.PluginProcess(kind)
+	return p.PID, err
+}
+
+// PluginProcess is the process of a plugin of the running node.
+func (n *Node) PluginProcess(kind string) (Process, error) {
 	all, err := Processes()
 	if err != nil {
-		return 0, err
+		return Process{}, err
 	}
-	parents := []int{n.PID()} // and below a wrapper
-	for i := 0; i < len(parents); i++ {
-		for _, p := range all {
-			if p.Parent != parents[i] {
-				continue
-			}
-			if strings.HasPrefix(filepath.Base(p.Program), "merod-plugin-"+kind+"-") {
-				return p.PID, nil
-			}
-			parents = append(parents, p.PID)
+	for _, p := range all {
+		if p.Parent == n.PID() && strings.HasPrefix(filepath.Base(p.Program), "merod-plugin-"+kind+"-") {
+			return p, nil
 		}
 	}
-	return 0, fmt.Errorf("the node (process %d) has no %s plugin", n.PID(), kind)
+	return Process{}, fmt.Errorf("the node (process %d) has no %s plugin", n.PID(), kind)
 }
 
 // KillPlugin ends the process of a plugin with SIGKILL and returns its id.

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // Process is a process of this machine.
@@ -15,8 +16,9 @@ type Process struct {
 	PID, Parent int
 	// Program is the path of what it runs; deleted files keep theirs.
 	Program string
-	// RSS is its memory in bytes.
+	// RSS is its memory in bytes, CPU the processor time it has used.
 	RSS uint64
+	CPU time.Duration
 	// places are paths that tell where it belongs: working folder, arguments.
 	places []string
 }

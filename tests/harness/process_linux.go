@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // dieWithParent ends the node when the test's process dies without its clean-up.
@@ -37,6 +38,9 @@ func Processes() ([]Process, error) {
 	return all, nil
 }
 
+// ticksPerSecond is USER_HZ, which is 100 on all machines that Linux runs Go on.
+const ticksPerSecond = 100
+
 func readProcess(pid int) (Process, error) {
 	dir := filepath.Join("/proc", strconv.Itoa(pid))
 	stat, err := os.ReadFile(filepath.Join(dir, "stat"))
@@ -60,6 +64,14 @@ func readProcess(pid int) (Process, error) {
 	if err != nil {
 		return Process{}, err
 	}
+	var ticks uint64
+	for _, f := range fields[11:13] {
+		n, err := strconv.ParseUint(f, 10, 64)
+		if err != nil {
+			return Process{}, err
+		}
+		ticks += n
+	}
 	program, err := os.Readlink(filepath.Join(dir, "exe"))
 	if err != nil {
 		return Process{}, err
@@ -74,6 +86,7 @@ func readProcess(pid int) (Process, error) {
 	}
 	return Process{
 		PID: pid, Parent: parent, Program: strings.TrimSuffix(program, " (deleted)"), RSS: pages * uint64(os.Getpagesize()),
+		CPU:    time.Duration(ticks) * time.Second / ticksPerSecond,
 		places: []string{cwd, string(args)},
 	}, nil
 }

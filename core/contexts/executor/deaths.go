@@ -29,8 +29,9 @@ type death struct {
 	text   string
 }
 
-// add notes a death under method of app and tells whether app is refused now.
-func (d *deaths) add(app domain.ApplicationID, method string) bool {
+// add notes a death under method of app, whose execution had begun at the time given, and tells whether app is refused
+// now. A death under several executions is one: those that had begun when it was noted first are the same.
+func (d *deaths) add(app domain.ApplicationID, method string, begun time.Time) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	now := d.now()
@@ -46,6 +47,9 @@ func (d *deaths) add(app domain.ApplicationID, method string) bool {
 	if x == nil {
 		d.apps[app] = &death{last: now, method: method}
 		return false
+	}
+	if !begun.After(x.last) {
+		return now.Before(x.until)
 	}
 	x.until = now.Add(refusal)
 	x.text = fmt.Sprintf("runtime stopped while running %q of application %s, and before while running %q; the "+

@@ -162,9 +162,10 @@ func (x *Executor) Run(ctx context.Context, req *Request) (*Result, error) {
 	var effects atomic.Bool
 	host := &watchedHost{Host: req.Host, effects: &effects}
 	start := time.Now()
-	res, err := x.attempt(ctx, req, host)
+	var begun time.Time
+	res, err := x.attempt(ctx, req, host, &begun)
 	if err != nil && died(err) {
-		x.deaths.add(req.Application, req.Method)
+		x.deaths.add(req.Application, req.Method, begun)
 		req.Copy.Lost()
 		x.opts.Logger.Warn("runtime plugin stopped during an execution", "application", req.Application, "context",
 			req.Context, "method", req.Method, "err", err)
@@ -187,10 +188,11 @@ func (x *Executor) runAgain(ctx context.Context, req *Request, host Host) (*Resu
 			return nil, err
 		}
 	}
-	res, err := x.attempt(ctx, req, host)
+	var begun time.Time
+	res, err := x.attempt(ctx, req, host, &begun)
 	if err != nil && died(err) {
 		req.Copy.Lost()
-		if x.deaths.add(req.Application, req.Method) {
+		if x.deaths.add(req.Application, req.Method, begun) {
 			return &Result{Result: &runtime.Result{Fault: x.deaths.refused(req.Application)}}, nil
 		}
 	}
@@ -204,16 +206,17 @@ func died(err error) bool {
 
 var errNoLane = errors.New("no lane")
 
-func (x *Executor) attempt(ctx context.Context, req *Request, host Host) (*Result, error) {
+// attempt runs req once and tells when it was handed to the plugin.
+func (x *Executor) attempt(ctx context.Context, req *Request, host Host, begun *time.Time) (*Result, error) {
 	s, err := x.lanes.acquire(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errNoLane, err)
 	}
 	defer x.lanes.release(s)
 
-	res, err := x.execute(ctx, s, req, host)
+	res, err := x.execute(ctx, s, req, host, begun)
 	if errors.Is(err, runtime.ErrNotStarted) { // the lane broke while it was idle
-		res, err = x.execute(ctx, s, req, host)
+		res, err = x.execute(ctx, s, req, host, begun)
 	}
 	if err == nil && res.Fault != nil && res.Fault.Kind == runtime.FaultUnknownModule {
 		if err := x.prepare(ctx, req); err != nil {
@@ -223,13 +226,13 @@ func (x *Executor) attempt(ctx context.Context, req *Request, host Host) (*Resul
 			}
 			return nil, err
 		}
-		res, err = x.execute(ctx, s, req, host)
+		res, err = x.execute(ctx, s, req, host, begun)
 	}
 	return res, err
 }
 
 // execute runs req on the lane of s, opening one if needed.
-func (x *Executor) execute(ctx context.Context, s *slot, req *Request, host Host) (*Result, error) {
+func (x *Executor) execute(ctx context.Context, s *slot, req *Request, host Host, begun *time.Time) (*Result, error) {
 	if err := x.lanes.open(ctx, s); err != nil {
 		return nil, fmt.Errorf("open an execution lane: %w", err)
 	}
@@ -259,6 +262,7 @@ func (x *Executor) execute(ctx context.Context, s *slot, req *Request, host Host
 			req.Application))
 	})
 	defer silent.Stop()
+	*begun = x.deaths.now()
 	r, err := s.lane.Execute(ctx, e, host)
 	if err != nil {
 		s.drop()

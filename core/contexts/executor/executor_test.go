@@ -183,6 +183,48 @@ func TestRun_RefusesAnAppThatKillsTwiceAndServesOthers(t *testing.T) {
 	require.Nil(t, r.Fault)
 }
 
+// One death under several executions of an application is one death: all of them run again.
+func TestRun_OneDeathUnderSeveralExecutionsIsOne(t *testing.T) {
+	t.Parallel()
+	const n = 4
+	var first sync.WaitGroup // ends when all run
+	first.Add(n)
+	var runs atomic.Int32
+	p := &plugin{fn: func(context.Context, *runtime.Execute, runtime.Host) (*runtime.Result, error) {
+		if runs.Add(1) <= n {
+			first.Done()
+			first.Wait()
+			return nil, dead()
+		}
+		return &runtime.Result{Value: []byte("1")}, nil
+	}}
+	x := start(t, p, executor.Options{Lanes: n})
+	var all sync.WaitGroup
+	for range n {
+		all.Go(func() {
+			res, err := x.Run(context.Background(), request(1))
+			if err != nil || res.Fault != nil {
+				t.Errorf("gave %v, %v", res, err)
+			}
+		})
+	}
+	all.Wait()
+}
+
+// Calls that follow one another use one lane.
+func TestRun_OpensNoMoreLanesThanAreNeeded(t *testing.T) {
+	t.Parallel()
+	p := &plugin{fn: func(context.Context, *runtime.Execute, runtime.Host) (*runtime.Result, error) {
+		return &runtime.Result{}, nil
+	}}
+	x := start(t, p, executor.Options{Lanes: 8})
+	for range 20 {
+		_, err := x.Run(context.Background(), request(1))
+		require.NoError(t, err)
+	}
+	require.EqualValues(t, 1, p.opened.Load())
+}
+
 func TestRun_DoesNotRepeatEffects(t *testing.T) {
 	t.Parallel()
 	var runs atomic.Int32

@@ -2,15 +2,20 @@ package executor
 
 import (
 	"context"
+	"sync"
 
 	"github.com/calimero-go/core/plugin-sdk/errkind"
 	"github.com/calimero-go/core/plugin-sdk/runtime"
 )
 
-// lanes is a pool of open lanes; a slot is the right to run one execution.
+// lanes is a pool of lanes; a slot is the right to run one execution. The slot given back last is taken first, so that
+// no more lanes are opened than executions run at once.
 type lanes struct {
-	rt    runtime.Runtime
-	slots chan *slot
+	rt   runtime.Runtime
+	free chan struct{} // one token for each idle slot
+
+	mu   sync.Mutex
+	idle []*slot
 }
 
 type slot struct {
@@ -19,9 +24,9 @@ type slot struct {
 }
 
 func newLanes(rt runtime.Runtime, n int) *lanes {
-	l := &lanes{rt: rt, slots: make(chan *slot, n)}
+	l := &lanes{rt: rt, free: make(chan struct{}, n)}
 	for range n {
-		l.slots <- &slot{}
+		l.release(&slot{})
 	}
 	return l
 }
@@ -29,20 +34,35 @@ func newLanes(rt runtime.Runtime, n int) *lanes {
 // acquire waits for a free slot as long as ctx allows.
 func (l *lanes) acquire(ctx context.Context) (*slot, error) {
 	select {
-	case s := <-l.slots:
-		return s, nil
+	case <-l.free:
+		return l.pop(), nil
 	default:
 	}
 	select {
-	case s := <-l.slots:
-		return s, nil
+	case <-l.free:
+		return l.pop(), nil
 	case <-ctx.Done():
 		return nil, errkind.Retryable(errkind.Unavailable.Errorf("wait for a free execution lane (%d in use): %w",
-			cap(l.slots), context.Cause(ctx)))
+			cap(l.free), context.Cause(ctx)))
 	}
 }
 
-func (l *lanes) release(s *slot) { l.slots <- s }
+// pop takes a slot; the caller has its token.
+func (l *lanes) pop() *slot {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	last := len(l.idle) - 1
+	s := l.idle[last]
+	l.idle = l.idle[:last]
+	return s
+}
+
+func (l *lanes) release(s *slot) {
+	l.mu.Lock()
+	l.idle = append(l.idle, s)
+	l.mu.Unlock()
+	l.free <- struct{}{}
+}
 
 // open makes sure that s has a lane. Its life is not the caller's: ctx bounds only the opening.
 func (l *lanes) open(ctx context.Context, s *slot) error {
@@ -76,7 +96,8 @@ func (s *slot) drop() {
 
 // close waits until every execution has ended and closes all lanes.
 func (l *lanes) close() {
-	for range cap(l.slots) {
-		(<-l.slots).drop()
+	for range cap(l.free) {
+		<-l.free
+		l.pop().drop()
 	}
 }
