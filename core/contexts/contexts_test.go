@@ -183,7 +183,7 @@ func startNode(t *testing.T, g guest, opts contexts.Options) *node {
 	done := sup.ServeBackground(ctx)
 	t.Cleanup(func() {
 		cancel()
-		<-done
+		require.ErrorIs(t, <-done, context.Canceled)
 		x.Close()
 		require.NoError(t, mem.Close(context.Background()))
 	})
@@ -221,6 +221,11 @@ func requireCallError(t *testing.T, err error, typ contexts.CallErrorType) *cont
 	require.ErrorAs(t, err, &c)
 	require.Equal(t, typ, c.Type, "%v", err)
 	return c
+}
+
+func requireRefused(t *testing.T, err error, typ contexts.CallErrorType) {
+	t.Helper()
+	require.Equal(t, typ, requireCallError(t, err, typ).Type)
 }
 
 func TestCreate_CommitsTheWholeContextAtOnce(t *testing.T) {
@@ -333,7 +338,7 @@ func TestExecute_Refusals(t *testing.T) {
 	ctx := context.Background()
 
 	_, err := n.call(domain.ContextID{1}, "get", "")
-	requireCallError(t, err, contexts.ContextNotFound)
+	requireRefused(t, err, contexts.ContextNotFound)
 	_, err = n.Execute(ctx, contexts.ExecuteRequest{Context: id, Method: "get", Executor: domain.PublicKey{1}})
 	require.Equal(t, domain.PublicKey{1}, requireCallError(t, err, contexts.Unauthorized).PublicKey)
 	_, err = n.Execute(ctx, contexts.ExecuteRequest{Context: id, Method: "get", Args: []byte("{x}"),
@@ -345,7 +350,7 @@ func TestExecute_Refusals(t *testing.T) {
 	store.Application.Delete(b, testApp)
 	require.NoError(t, b.Commit(ctx))
 	_, err = n.call(domain.ContextID{2}, "get", "")
-	requireCallError(t, err, contexts.Uninitialized)
+	requireRefused(t, err, contexts.Uninitialized)
 	_, err = n.call(id, "get", "")
 	require.Equal(t, testApp, requireCallError(t, err, contexts.ApplicationNotInstalled).Application)
 }
@@ -578,7 +583,7 @@ func TestDelete_RemovesEveryRow(t *testing.T) {
 	require.NoError(t, err)
 	require.False(t, deleted)
 	_, err = n.call(id, "get", "")
-	requireCallError(t, err, contexts.ContextNotFound)
+	requireRefused(t, err, contexts.ContextNotFound)
 	for _, c := range wire.Columns() {
 		require.NoError(t, n.storage.Scan(ctx, storage.Range{Column: string(c)}, func(items []storage.Item) error {
 			for _, it := range items {

@@ -206,7 +206,7 @@ func (n *Node) readAddress() error {
 		Server []string `json:"server"`
 	}
 	if err := json.Unmarshal(b, &a); err != nil || len(a.Server) == 0 {
-		return fmt.Errorf("%s names no server address (%v): %s", n.addressFile(), err, b)
+		return errors.Join(fmt.Errorf("%s names no server address: %s", n.addressFile(), b), err)
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()

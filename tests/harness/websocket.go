@@ -3,6 +3,7 @@ package harness
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -60,7 +61,7 @@ func (c *Client) Subscribe(ctx context.Context, contexts ...string) (*Subscripti
 		Result *struct{ ContextIDs []string }
 	}
 	if err := json.Unmarshal(answer, &r); err != nil || r.ID == nil || *r.ID != 7 || r.Result == nil {
-		return nil, fmt.Errorf("subscribe: unexpected answer %s (%v)", answer, err)
+		return nil, errors.Join(fmt.Errorf("subscribe: unexpected answer %s", answer), err)
 	}
 	return s, nil
 }

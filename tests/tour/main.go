@@ -182,7 +182,7 @@ func (t *tour) walk(ctx context.Context) error {
 	_, err = n.Client().CreateContext(ctx, application, nil)
 	var status *harness.StatusError
 	if !errors.As(err, &status) || status.Status != 401 {
-		return fmt.Errorf("a request without a token was not refused: %v", err)
+		return errors.Join(errors.New("a request without a token was not refused"), err)
 	}
 	t.step("Tried it without a token, and was refused: status 401", "curl -i -X POST "+n.URL()+"/admin-api/contexts")
 	return nil
