@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/calimero-go/core/core/config"
 	"github.com/calimero-go/core/core/node"
 )
 
@@ -18,12 +19,13 @@ func (r *runCommand) Run(ctx context.Context, c *cli) error {
 	if err != nil {
 		return err
 	}
-	switch embedded := cfg.Server.Auth != "none"; {
+	switch embedded := cfg.Server.Auth != config.NoAuth; {
 	case r.AuthMode == "embedded" && !embedded:
-		return errors.New("the node has no auth plugin: run merod init --auth-mode embedded, or set server.auth in " + cfg.Path)
+		return errors.New("the node lets everybody in: to use an auth plugin, add its block to " + cfg.Path +
+			", run merod plugin pin, and then merod config \"server.auth_mode='embedded'\"")
 	case r.AuthMode == "proxy" && embedded:
-		return fmt.Errorf("the node is configured with the auth plugin %q: set server.auth = \"none\" in %s to let everybody in",
-			cfg.Server.Auth, cfg.Path)
+		return fmt.Errorf("the node uses the auth plugin %q: to let everybody in, run merod config \"server.auth_mode='proxy'\"",
+			cfg.Server.Auth)
 	}
 	n, err := node.New(cfg, node.Options{Version: version, Log: os.Stdout})
 	if err != nil {

@@ -141,7 +141,7 @@ func (n *Node) pluginBlocks() (blocks, error) {
 
 // openData opens what lies over the storage and the runtime.
 func (n *Node) openData(ctx context.Context) error {
-	n.db = store.Open(pluginhost.Storage(n.storage), store.Options{Registerer: n.reg, Logger: n.log,
+	n.db = store.Open(store.MetricsWrap(pluginhost.Storage(n.storage), n.reg), store.Options{Registerer: n.reg, Logger: n.log,
 		CacheBytes: int(n.cfg.Store.CacheBytes)})
 	n.identity = identity.New(n.db)
 	var err error

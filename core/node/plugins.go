@@ -7,6 +7,9 @@ import (
 	"io"
 	"log/slog"
 	"os/exec"
+	"path/filepath"
+
+	"github.com/zclconf/go-cty/cty"
 
 	"github.com/calimero-go/core/core/config"
 	"github.com/calimero-go/core/core/pluginhost"
@@ -35,16 +38,45 @@ func DescribePlugins(ctx context.Context, cfg *config.Config) ([]Described, erro
 	return all, errors.Join(errs...)
 }
 
-// RepairStorage runs the storage plugin's own repair on its data folder: `BINARY repair DIR`. What it prints says what
-// was kept and what was lost.
+// RepairStorage runs the storage plugin's own repair on its data: `BINARY repair FOLDER`. What it prints says what was
+// kept and what was lost.
 func RepairStorage(ctx context.Context, cfg *config.Config, p *config.Plugin, stdout, stderr io.Writer) error {
 	if err := pluginhost.Verify(cfg); err != nil {
 		return err
 	}
-	cmd := exec.CommandContext(ctx, p.Path, "repair", cfg.DataDir(p)) //nolint:gosec // pinned by plugins.lock
+	dir, err := storageFolder(ctx, cfg, p)
+	if err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, p.Path, "repair", dir) //nolint:gosec // pinned by plugins.lock
 	cmd.Stdout, cmd.Stderr = stdout, stderr
 	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("repair with %s: %w", p.Path, err)
+		return fmt.Errorf("repair %s with %s: %w", dir, p.Path, err)
 	}
 	return nil
+}
+
+// storageFolder is where the plugin keeps its data: the setting path of its config block if it has one, relative to its
+// data folder, which is the default.
+func storageFolder(ctx context.Context, cfg *config.Config, p *config.Plugin) (string, error) {
+	dir := cfg.DataDir(p)
+	_, schema, err := pluginhost.Describe(ctx, cfg, p, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return "", err
+	}
+	value, diags, err := p.Decode(schema)
+	if err := errors.Join(diags.Err(), err); err != nil {
+		return "", err
+	}
+	if !value.Type().HasAttribute("path") {
+		return dir, nil
+	}
+	path := value.GetAttr("path")
+	if path.IsNull() || path.Type() != cty.String || path.AsString() == "" {
+		return dir, nil
+	}
+	if filepath.IsAbs(path.AsString()) {
+		return path.AsString(), nil
+	}
+	return filepath.Join(dir, path.AsString()), nil
 }
