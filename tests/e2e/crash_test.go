@@ -175,7 +175,7 @@ func TestKillPlugin(t *testing.T) {
 			// An application whose method runs at two deaths of the runtime within a minute is refused for a while: one.
 			rounds := 1
 			if kind == "storage" {
-				rounds = harness.Scale(2, 4)
+				rounds = 2
 			}
 			for round := range rounds {
 				total := crashWrites()
@@ -213,7 +213,7 @@ func TestKillNode(t *testing.T) {
 	t.Parallel()
 	n := harness.Start(t, harness.Options{})
 	w := newWriters(t, n, n.Client())
-	for round := range harness.Scale(2, 4) {
+	for round := range harness.Scale(2, 3) {
 		total := crashWrites()
 		w.run(t, total, fmt.Sprint(round), w.done.Load()+int64(total/3), func() {
 			if err := n.Kill(); err != nil {
