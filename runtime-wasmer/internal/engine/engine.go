@@ -23,8 +23,9 @@ import (
 )
 
 // CallsPerRunner is how many calls a Runner should serve before it is closed
-// and loaded again: the library keeps a little memory for each instance.
-const CallsPerRunner = 2000
+// and loaded again, which takes milliseconds: the library keeps memory for each
+// instance, and there are as many Runners as lanes.
+const CallsPerRunner = 400
 
 // ValType is a WebAssembly value type as the C API numbers it.
 type ValType uint8
