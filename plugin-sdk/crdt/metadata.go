@@ -91,8 +91,8 @@ const (
 	crdtKinds
 )
 
-// typeNames returns how many type names follow the tag.
-func (k CrdtKind) typeNames() int {
+// TypeNames returns how many type names follow the tag of the kind: 0, 1 or 2.
+func (k CrdtKind) TypeNames() int {
 	switch k {
 	case LwwRegister, UnorderedSet, Vector, Custom:
 		return 1
@@ -117,10 +117,10 @@ func (t CrdtType) EncodeBorsh(e *borsh.Encoder) {
 		return
 	}
 	e.U8(uint8(t.Kind))
-	if t.Kind.typeNames() > 0 {
+	if t.Kind.TypeNames() > 0 {
 		e.String(t.Inner)
 	}
-	if t.Kind.typeNames() > 1 {
+	if t.Kind.TypeNames() > 1 {
 		e.String(t.Value)
 	}
 }
@@ -128,10 +128,10 @@ func (t CrdtType) EncodeBorsh(e *borsh.Encoder) {
 // DecodeBorsh reads the type.
 func (t *CrdtType) DecodeBorsh(d *borsh.Decoder) {
 	*t = CrdtType{Kind: CrdtKind(d.Tag("crdt_type", uint8(crdtKinds)))}
-	if t.Kind.typeNames() > 0 {
+	if t.Kind.TypeNames() > 0 {
 		t.Inner = d.String("inner_type")
 	}
-	if t.Kind.typeNames() > 1 {
+	if t.Kind.TypeNames() > 1 {
 		t.Value = d.String("value_type")
 	}
 }

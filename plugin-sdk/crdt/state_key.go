@@ -18,7 +18,7 @@ func IndexKey(id ID) StateKey { return stateKey(tagIndex, id) }
 // EntryKey is where the bytes of an entity are stored.
 func EntryKey(id ID) StateKey { return stateKey(tagEntry, id) }
 
-// SyncStateKey is reserved by the reference; nothing writes it.
+// SyncStateKey is reserved by the reference, which does not use it; package engine keeps shadow rows there.
 func SyncStateKey(id ID) StateKey { return stateKey(tagSyncState, id) }
 
 func stateKey(tag byte, id ID) StateKey {

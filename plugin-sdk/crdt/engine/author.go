@@ -1,0 +1,244 @@
+package engine
+
+import (
+	"bytes"
+	"slices"
+
+	"github.com/calimero-go/core/plugin-sdk/crdt"
+	"github.com/calimero-go/core/plugin-sdk/domain"
+)
+
+// Call is what a guest left when it committed.
+type Call struct {
+	Context  domain.ContextID
+	Executor domain.PublicKey
+	// Actions are those of its artifact.
+	Actions []crdt.Action
+	// Writes are the rows of the shared state that it wrote or removed, each key once.
+	Writes []Row
+}
+
+// Authored is what becomes of a call.
+type Authored struct {
+	// Actions are those of the delta to be made. The executor's own user actions are not signed yet; signing changes
+	// neither rows nor root.
+	Actions []crdt.Action
+	// Change holds the engine's rows and the root hash, both of the delta and of the context.
+	Change Change
+	// Raw are rows that the guest wrote under keys of its own: they are kept, on this node alone.
+	Raw []Row
+	// Corrected are rows in which the guest's copy of the state differs from what is committed. Edits lead from the
+	// guest's value.
+	Corrected []Row
+}
+
+// Rows returns everything to commit, ordered by key.
+func (a *Authored) Rows() []Row {
+	return slices.SortedFunc(func(yield func(Row) bool) {
+		for _, rows := range [][]Row{a.Change.Rows, a.Raw} {
+			for _, r := range rows {
+				if !yield(r) {
+					return
+				}
+			}
+		}
+	}, compareRows)
+}
+
+func compareRows(a, b Row) int { return bytes.Compare(a.Key[:], b.Key[:]) }
+
+// Author makes of a guest's call what its author's node commits: the artifact is cleaned ([Clean]) and applied to the
+// state before the call, like a delta from elsewhere; what the guest wrote into the engine's rows is thrown away.
+func Author(before View, call Call) (Authored, error) {
+	var out Authored
+	var err error
+	after := overlay{below: before, rows: make(map[crdt.StateKey]*Row, len(call.Writes))}
+	for i := range call.Writes {
+		after.rows[call.Writes[i].Key] = &call.Writes[i]
+	}
+	if out.Actions, err = Clean(before, after, call.Actions, call.Executor); err != nil {
+		return Authored{}, err
+	}
+	out.Change, err = Apply(before, out.Actions, Options{Context: call.Context, Signer: &call.Executor})
+	if err != nil {
+		return Authored{}, err
+	}
+	if out.Raw, err = raw(before, &call); err != nil {
+		return Authored{}, err
+	}
+	out.Corrected, err = corrections(before, out.Change.Rows, call.Writes, out.Raw)
+	return out, err
+}
+
+// overlay is a view with rows written over it.
+type overlay struct {
+	below View
+	rows  map[crdt.StateKey]*Row
+}
+
+func (o overlay) Get(keys []crdt.StateKey) ([][]byte, error) {
+	out := make([][]byte, len(keys))
+	var missing []crdt.StateKey
+	var places []int
+	for i, key := range keys {
+		switch r := o.rows[key]; {
+		case r == nil:
+			missing = append(missing, key)
+			places = append(places, i)
+		case !r.Absent:
+			out[i] = present(r.Value)
+		}
+	}
+	if len(missing) == 0 {
+		return out, nil
+	}
+	values, err := o.below.Get(missing)
+	if err != nil {
+		return nil, err
+	}
+	for i, place := range places {
+		out[place] = values[i]
+	}
+	return out, nil
+}
+
+// raw returns the writes that are none of the engine's rows (convergence.md §4): by their form, by the form of what they
+// replace, or by an id that the call named.
+func raw(before View, call *Call) ([]Row, error) {
+	named := map[crdt.StateKey]struct{}{}
+	name := func(id crdt.ID) {
+		for _, key := range [...]crdt.StateKey{crdt.IndexKey(id), crdt.EntryKey(id), crdt.SyncStateKey(id)} {
+			named[key] = struct{}{}
+		}
+	}
+	name(crdt.TreeRoot(call.Context))
+	for i := range call.Actions {
+		name(call.Actions[i].ID)
+		for k := range call.Actions[i].Ancestors {
+			name(call.Actions[i].Ancestors[k].ID)
+		}
+	}
+	var unknown []*Row
+	for i := range call.Writes {
+		w := &call.Writes[i]
+		id, ok := ownerOf(w.Key, w.Value)
+		if ok && !w.Absent {
+			name(id)
+			continue
+		}
+		unknown = append(unknown, w)
+	}
+	unknown = slices.DeleteFunc(unknown, func(w *Row) bool {
+		_, ok := named[w.Key]
+		return ok
+	})
+	if len(unknown) == 0 {
+		return nil, nil
+	}
+	keys := make([]crdt.StateKey, len(unknown))
+	for i, w := range unknown {
+		keys[i] = w.Key
+	}
+	stored, err := before.Get(keys)
+	if err != nil {
+		return nil, err
+	}
+	var out []Row
+	for i, w := range unknown {
+		if _, ok := ownerOf(w.Key, stored[i]); !ok {
+			out = append(out, Row{Key: w.Key, Absent: w.Absent, Value: w.Value})
+		}
+	}
+	return out, nil
+}
+
+// ownerOf returns the entity whose index or entry row a value under a key is.
+func ownerOf(key crdt.StateKey, value []byte) (crdt.ID, bool) {
+	if id, ok := indexID(key, value); ok {
+		return id, true
+	}
+	return entryID(key, value)
+}
+
+// corrections compares what is committed with what the guest left, over all rows that either changed.
+func corrections(before View, engine, guest, raw []Row) ([]Row, error) {
+	committed := make(map[crdt.StateKey]*Row, len(engine)+len(raw))
+	for _, rows := range [][]Row{engine, raw} {
+		for i := range rows {
+			committed[rows[i].Key] = &rows[i]
+		}
+	}
+	left := make(map[crdt.StateKey]*Row, len(guest))
+	keys := make([]crdt.StateKey, 0, len(guest)+len(engine))
+	for i := range guest {
+		left[guest[i].Key] = &guest[i]
+		keys = append(keys, guest[i].Key)
+	}
+	for i := range engine {
+		if left[engine[i].Key] == nil {
+			keys = append(keys, engine[i].Key)
+		}
+	}
+	stored, err := before.Get(keys)
+	if err != nil {
+		return nil, err
+	}
+	value := func(rows map[crdt.StateKey]*Row, key crdt.StateKey, stored []byte) []byte {
+		switch r := rows[key]; {
+		case r == nil:
+			return stored
+		case r.Absent:
+			return nil
+		default:
+			return present(r.Value)
+		}
+	}
+	var out []Row
+	for i, key := range keys {
+		is, was := value(committed, key, stored[i]), value(left, key, stored[i])
+		if (is == nil) == (was == nil) && bytes.Equal(is, was) {
+			continue
+		}
+		out = append(out, Row{Key: key, Absent: is == nil, Value: is, Edits: diff(was, is)})
+	}
+	slices.SortFunc(out, compareRows)
+	return out, nil
+}
+
+// diff returns edits between values of some size that have most in common, none otherwise.
+func diff(from, to []byte) []Edit {
+	const worth, gap = 1024, 32
+	if len(from) < worth || len(to) < worth {
+		return nil
+	}
+	head, short := 0, min(len(from), len(to))
+	for head < short && from[head] == to[head] {
+		head++
+	}
+	tail := 0
+	for tail < short-head && from[len(from)-1-tail] == to[len(to)-1-tail] {
+		tail++
+	}
+	a, b := from[head:len(from)-tail], to[head:len(to)-tail]
+	if len(a) != len(b) {
+		return []Edit{{Off: head, Del: len(a), Ins: b}}
+	}
+	var out []Edit
+	for at := 0; at < len(a); {
+		if a[at] == b[at] {
+			at++
+			continue
+		}
+		end, same := at+1, 0
+		for next := end; next < len(a) && same < gap; next++ {
+			if a[next] == b[next] {
+				same++
+			} else {
+				end, same = next+1, 0
+			}
+		}
+		out = append(out, Edit{Off: head + at, Del: end - at, Ins: b[at:end]})
+		at = end
+	}
+	return out
+}
