@@ -2,20 +2,23 @@ package contexts
 
 import (
 	"context"
+	"runtime/debug"
 
 	"github.com/calimero-go/core/core/actor"
 	"github.com/calimero-go/core/plugin-sdk/domain"
+	"github.com/calimero-go/core/plugin-sdk/errkind"
 	"github.com/calimero-go/core/plugin-sdk/runtime"
 )
 
 // Client is the façade of the ContextManager. Its methods may be called concurrently and before the actor runs.
 type Client struct {
 	to  actor.Recipient[message]
+	m   *manager
 	hub *hub
 }
 
 // Client makes a façade.
-func (a *Actor) Client() *Client { return &Client{to: a.Actor, hub: a.m.hub} }
+func (a *Actor) Client() *Client { return &Client{to: a.Actor, m: a.m, hub: a.m.hub} }
 
 func ask[R any](ctx context.Context, c *Client, fn func(context.Context, *manager) (R, error)) (R, error) {
 	return actor.Ask(ctx, c.to, func(r actor.Reply[R]) message { return request[R]{fn: fn, reply: r} })
@@ -24,13 +27,27 @@ func ask[R any](ctx context.Context, c *Client, fn func(context.Context, *manage
 // Execute runs a method of a context. The error is a *CallError, or one of the mailbox: kind Exhausted, retryable, when
 // too much is waiting, or of ctx. A call whose ctx ends while the guest runs is stopped and has no effect; one whose
 // commit has begun is committed.
-func (c *Client) Execute(ctx context.Context, req ExecuteRequest) (*ExecuteResponse, error) {
-	return ask(ctx, c, func(ctx context.Context, m *manager) (*ExecuteResponse, error) {
+func (c *Client) Execute(ctx context.Context, req ExecuteRequest) (_ *ExecuteResponse, err error) {
+	run := func(ctx context.Context, m *manager) (*ExecuteResponse, error) {
 		return m.execute(ctx, &call{
 			context: req.Context, method: req.Method, args: req.Args, executor: req.Executor,
 			substitute: req.Substitute, kind: runtime.Call, chain: &chain{},
 		})
-	})
+	}
+	here, leave, ok, err := c.m.enter(ctx)
+	switch {
+	case err != nil:
+		return nil, err
+	case !ok:
+		return ask(ctx, c, run)
+	}
+	defer leave()
+	defer func() {
+		if p := recover(); p != nil {
+			err = internal(errkind.Internal.Errorf("panic: %v\n%s", p, debug.Stack()))
+		}
+	}()
+	return run(here, c.m)
 }
 
 // Create creates a context: runs its application's init and commits state, identity and group as one batch.
