@@ -6,6 +6,7 @@ import (
 	"crypto/subtle"
 	"encoding/base64"
 	"fmt"
+	"runtime/debug"
 	"strings"
 	"sync/atomic"
 
@@ -104,7 +105,14 @@ func (h *hasher) enter(ctx context.Context) error {
 	}
 }
 
-func (h *hasher) leave() { <-h.slots }
+// leave gives the slot back, and the memory of the last check to the system: logins are rare, and the Go runtime would
+// keep it for minutes.
+func (h *hasher) leave() {
+	<-h.slots
+	if len(h.slots) == 0 && h.waiting.Load() == 0 {
+		debug.FreeOSMemory()
+	}
+}
 
 func (h *hasher) make(ctx context.Context, secret string) (password, error) {
 	if err := h.enter(ctx); err != nil {

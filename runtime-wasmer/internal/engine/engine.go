@@ -25,7 +25,7 @@ import (
 // CallsPerRunner is how many calls a Runner should serve before it is closed
 // and loaded again, which takes milliseconds: the library keeps memory for each
 // instance, and there are as many Runners as lanes.
-const CallsPerRunner = 400
+const CallsPerRunner = 150
 
 // ValType is a WebAssembly value type as the C API numbers it.
 type ValType uint8
