@@ -119,7 +119,7 @@ func (m *manager) createLocked(ctx context.Context, e *entry, member domain.Priv
 	}
 	b := m.opts.DB.Batch()
 	defer b.Abandon()
-	if err := putOwnGroup(b, e.id, req.Application, member); err != nil {
+	if err := m.putOwnGroup(b, e.id, req.Application, member); err != nil {
 		return err
 	}
 	h := newHost(m, e)
@@ -186,12 +186,8 @@ func (m *manager) initState(ctx context.Context, b *store.Batch, e *entry, h *ho
 
 // putOwnGroup adds the group that a context without one gets: same id, the creator as its admin, both with keys, and
 // the context registered in it as open.
-func putOwnGroup(b *store.Batch, id domain.ContextID, app domain.ApplicationID, member domain.PrivateKey) error {
+func (m *manager) putOwnGroup(b *store.Batch, id domain.ContextID, app domain.ApplicationID, member domain.PrivateKey) error {
 	groupSender, err := domain.NewPrivateKey()
-	if err != nil {
-		return err
-	}
-	sender, err := domain.NewPrivateKey()
 	if err != nil {
 		return err
 	}
@@ -207,8 +203,9 @@ func putOwnGroup(b *store.Batch, id domain.ContextID, app domain.ApplicationID, 
 	store.ContextGroup.Put(b, id, wire.ID32(group))
 	store.GroupContextVisibility.Put(b, inGroup,
 		wire.GroupContextVisibility{Mode: domain.VisibilityOpen, Creator: pk})
-	store.ContextIdentity.Put(b, store.IdentityKey{Context: id, Identity: pk},
-		wire.ContextIdentity{PrivateKey: &member, SenderKey: &sender})
+	if err := m.opts.Identity.PutOwn(b, id, member); err != nil {
+		return err
+	}
 	return b.Err()
 }
 

@@ -106,14 +106,7 @@ func (m *manager) identities(ctx context.Context, id domain.ContextID, owned boo
 	if _, err := m.load(ctx, id); err != nil {
 		return nil, err
 	}
-	keys := []domain.PublicKey{}
-	err := store.ContextIdentity.Scan(ctx, m.opts.DB, id[:], func(k store.IdentityKey, row wire.ContextIdentity) error {
-		if !owned || row.PrivateKey != nil {
-			keys = append(keys, k.Identity)
-		}
-		return nil
-	})
-	return keys, err
+	return m.opts.Identity.List(ctx, id, owned)
 }
 
 // Info describes a context.
@@ -174,7 +167,7 @@ func (m *manager) delete(ctx context.Context, id domain.ContextID, requester *do
 	}
 	store.ContextMeta.Delete(b, id)
 	store.ContextConfig.Delete(b, id)
-	store.ContextIdentity.DeletePrefix(b, id[:])
+	m.opts.Identity.DeleteAll(b, id)
 	store.Delta.DeletePrefix(b, id[:])
 	b.DeleteAllRows(id, runtime.ScopeState)
 	b.DeleteAllRows(id, runtime.ScopePrivate)
