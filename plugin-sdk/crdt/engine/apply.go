@@ -55,17 +55,15 @@ func verdicts(actions []crdt.Action, root crdt.ID, signer *domain.PublicKey) []V
 	for i := len(actions) - 1; i >= 0; i-- {
 		a := &actions[i]
 		out[i] = Verdict{ID: a.ID, Kind: a.Kind}
-		if a.Kind != crdt.Compare {
-			m := moment{a.ID, a.Time()}
-			if _, ok := later[m]; ok {
-				out[i].Outcome = Superseded
-				continue
-			}
-			later[m] = struct{}{}
-		}
 		if out[i].Reason = check(a, root, signer); out[i].Reason != NoReason {
 			out[i].Outcome = Refused
+			continue
 		}
+		m := moment{a.ID, a.Time()}
+		if _, ok := later[m]; ok {
+			out[i].Outcome = Superseded
+		}
+		later[m] = struct{}{}
 	}
 	return out
 }
@@ -350,7 +348,7 @@ func (j *join) derive(n *node, s *state, shadow *Shadow) error {
 		if w.leaf == crdt.FullHash(n.own, nil) && w.meta.UpdatedAt == n.old.meta.UpdatedAt {
 			return nil
 		}
-		s.recs = nil // left behind by a reference node that wrote on
+		s.recs, s.top = nil, 0 // left behind by a reference node that wrote on
 	}
 	return j.recordsOf(n, s)
 }

@@ -21,10 +21,13 @@ type Call struct {
 // Authored is what becomes of a call.
 type Authored struct {
 	// Actions are those of the delta to be made. The executor's own user actions are not signed yet; signing changes
-	// neither rows nor root.
+	// neither rows nor root. There may be none.
 	Actions []crdt.Action
-	// Change holds the engine's rows and the root hash, both of the delta and of the context.
+	// Change holds the engine's rows, the root hash, both of the delta and of the context, and the verdicts on Actions.
 	Change Change
+	// Refused are actions that every node would refuse, and that are not published: a reference peer would reject the
+	// delta for some, and apply others.
+	Refused []Verdict
 	// Raw are rows that the guest wrote under keys of its own: they are kept, on this node alone.
 	Raw []Row
 	// Corrected are rows in which the guest's copy of the state differs from what is committed. Edits lead from the
@@ -63,11 +66,25 @@ func Author(before View, call Call) (Authored, error) {
 	if err != nil {
 		return Authored{}, err
 	}
+	out.dropRefused()
 	if out.Raw, err = raw(before, &call); err != nil {
 		return Authored{}, err
 	}
 	out.Corrected, err = corrections(before, out.Change.Rows, call.Writes, out.Raw)
 	return out, err
+}
+
+// dropRefused leaves those in that lost to a higher class: only nodes that know the same refuse them.
+func (a *Authored) dropRefused() {
+	actions, verdicts := a.Actions[:0], a.Change.Verdicts[:0]
+	for i, v := range a.Change.Verdicts {
+		if v.Outcome == Refused && v.Reason != Authority {
+			a.Refused = append(a.Refused, v)
+			continue
+		}
+		actions, verdicts = append(actions, a.Actions[i]), append(verdicts, v)
+	}
+	a.Actions, a.Change.Verdicts = actions, verdicts
 }
 
 // overlay is a view with rows written over it.

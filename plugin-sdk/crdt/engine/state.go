@@ -49,8 +49,9 @@ type state struct {
 	known bool
 	class crdt.StorageKind
 	owner domain.PublicKey
-	del   *value // its updated_at is the time of the deletion
-	recs  []value
+	del   *value  // its updated_at is the time of the deletion
+	recs  []value // by created_at
+	top   int     // index of the winner plus one; 0 when it is to be looked for
 	// claims are signed deletions by users to whom the id may turn out to belong, one of each; ordered by owner.
 	claims []value
 }
@@ -59,13 +60,15 @@ func (s *state) live() bool { return s.known && len(s.recs) > 0 }
 
 // winner is the visible register; the state is live.
 func (s *state) winner() *value {
-	w := &s.recs[0]
-	for i := range s.recs[1:] {
-		if r := &s.recs[i+1]; r.compare(w) > 0 {
-			w = r
+	if s.top == 0 {
+		s.top = 1
+		for i := range s.recs {
+			if s.recs[i].compare(&s.recs[s.top-1]) > 0 {
+				s.top = i + 1
+			}
 		}
 	}
-	return w
+	return &s.recs[s.top-1]
 }
 
 // register returns where the register of a created_at is, or would be.
@@ -75,35 +78,39 @@ func (s *state) register(created uint64) (int, bool) {
 
 // put adds an upsert newer than the deletion.
 func (s *state) put(v value) Outcome {
+	wins := len(s.recs) == 0 || v.compare(s.winner()) > 0
 	i, found := s.register(v.meta.CreatedAt)
 	switch {
 	case found && s.recs[i].compare(&v) >= 0:
 		return Ignored
 	case found:
 		s.recs[i] = v
-	default:
-		s.recs = slices.Insert(s.recs, i, v)
-		if len(s.recs) > MaxRegisters && s.forgetLeast() == v.meta.CreatedAt {
+	case len(s.recs) == MaxRegisters:
+		least := 0
+		for k := range s.recs {
+			if s.recs[k].compare(&s.recs[least]) < 0 {
+				least = k
+			}
+		}
+		if s.recs[least].compare(&v) > 0 {
 			return Ignored
 		}
+		if least < i {
+			i--
+		}
+		s.recs = slices.Insert(slices.Delete(s.recs, least, least+1), i, v)
+		s.top = 0
+	default:
+		s.recs = slices.Insert(s.recs, i, v)
+		if s.top > i {
+			s.top++
+		}
 	}
-	if s.winner().meta.CreatedAt == v.meta.CreatedAt {
+	if wins {
+		s.top = i + 1
 		return Applied
 	}
 	return Recorded
-}
-
-// forgetLeast drops the least register and returns its created_at.
-func (s *state) forgetLeast() uint64 {
-	least := 0
-	for i := range s.recs {
-		if s.recs[i].compare(&s.recs[least]) < 0 {
-			least = i
-		}
-	}
-	created := s.recs[least].meta.CreatedAt
-	s.recs = slices.Delete(s.recs, least, least+1)
-	return created
 }
 
 // remove adds a deletion.
@@ -113,6 +120,7 @@ func (s *state) remove(v value) Outcome {
 	}
 	s.del = &v
 	s.recs = slices.DeleteFunc(s.recs, func(r value) bool { return r.meta.UpdatedAt <= v.meta.UpdatedAt })
+	s.top = 0
 	if len(s.recs) == 0 {
 		return Deleted
 	}

@@ -16,7 +16,7 @@ const (
 	Applied                   // its value is the visible one
 	Recorded                  // kept, with no effect on what is visible
 	Deleted                   // the entity is gone
-	Superseded                // a later action of the same delta has the same id and time
+	Superseded                // a later valid action of the same delta has the same id and time
 	Refused                   // not valid; see the reason
 )
 
