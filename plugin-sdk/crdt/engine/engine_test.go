@@ -148,6 +148,28 @@ func TestCycle(t *testing.T) {
 	require.Equal(t, a, *readIndex(t, want, b).ParentID)
 }
 
+// TestEqualWritesUnderTwoParents: what differs in nothing but the parent hangs under the greater one.
+func TestEqualWritesUnderTwoParents(t *testing.T) {
+	t.Parallel()
+	a, b := crdt.ID(fill(1)), crdt.ID(fill(2))
+	actions := []crdt.Action{upsert(entry, "v", 5, 9, a, root), upsert(entry, "v", 5, 9, b, root), upsert(entry, "w", 6, 8, a, root)}
+	var want engine.Rows
+	for _, order := range permutations(len(actions)) {
+		rows := base(t)
+		for _, i := range order {
+			apply(t, rows, actions[i:i+1], opts)
+		}
+		if want == nil {
+			want = rows
+		}
+		requireRows(t, want, rows, "order")
+	}
+	require.Equal(t, b, *readIndex(t, want, entry).ParentID)
+	require.Len(t, readIndex(t, want, b).Children, 3)
+	require.Empty(t, readIndex(t, want, a).Children)
+	require.Empty(t, readIndex(t, want, items).Children)
+}
+
 func TestRefusals(t *testing.T) {
 	t.Parallel()
 	long := string(make([]byte, engine.MaxNames+1))
