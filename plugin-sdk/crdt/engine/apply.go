@@ -121,7 +121,7 @@ func (j *join) load(ids []crdt.ID) error {
 	if len(fresh) == 0 {
 		return nil
 	}
-	values, err := j.view.Get(keys)
+	values, err := get(j.view, keys)
 	if err != nil {
 		return err
 	}
@@ -320,7 +320,7 @@ func (j *join) derive(n *node, s *state, shadow *Shadow) error {
 		if !n.wasRewritten() {
 			return nil
 		}
-		entry, err := j.view.Get([]crdt.StateKey{crdt.EntryKey(n.id)})
+		entry, err := get(j.view, []crdt.StateKey{crdt.EntryKey(n.id)})
 		if err != nil || entry[0] == nil {
 			return err
 		}

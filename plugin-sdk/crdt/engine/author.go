@@ -52,9 +52,15 @@ func compareRows(a, b Row) int { return bytes.Compare(a.Key[:], b.Key[:]) }
 
 // Author makes of a guest's call what its author's node commits: the artifact is cleaned ([Clean]) and applied to the
 // state before the call, like a delta from elsewhere; what the guest wrote into the engine's rows is thrown away.
-func Author(before View, call Call) (Authored, error) {
+//
+// As a rule it reads the view twice: what the call names, and the stored parents of that.
+func Author(view View, call Call) (Authored, error) {
 	var out Authored
-	var err error
+	before := &memo{view: view, rows: map[crdt.StateKey][]byte{}}
+	_, err := get(before, call.keys())
+	if err != nil {
+		return Authored{}, err
+	}
 	after := overlay{below: before, rows: make(map[crdt.StateKey]*Row, len(call.Writes))}
 	for i := range call.Writes {
 		after.rows[call.Writes[i].Key] = &call.Writes[i]
@@ -87,6 +93,52 @@ func (a *Authored) dropRefused() {
 	a.Actions, a.Change.Verdicts = actions, verdicts
 }
 
+// keys are the rows that the call names.
+func (c *Call) keys() []crdt.StateKey {
+	root := crdt.TreeRoot(c.Context)
+	keys := []crdt.StateKey{crdt.IndexKey(root), crdt.EntryKey(crdt.StateEntryID)}
+	for i := range c.Actions {
+		keys = append(keys, crdt.IndexKey(c.Actions[i].ID), crdt.SyncStateKey(c.Actions[i].ID))
+		for k := range c.Actions[i].Ancestors {
+			keys = append(keys, crdt.IndexKey(c.Actions[i].Ancestors[k].ID))
+		}
+	}
+	for i := range c.Writes {
+		keys = append(keys, c.Writes[i].Key)
+	}
+	return keys
+}
+
+// memo is a view that reads each row once.
+type memo struct {
+	view View
+	rows map[crdt.StateKey][]byte // nil: absent
+}
+
+func (m *memo) Get(keys []crdt.StateKey) ([][]byte, error) {
+	var missing []crdt.StateKey
+	for _, key := range keys {
+		if _, ok := m.rows[key]; !ok {
+			m.rows[key] = nil
+			missing = append(missing, key)
+		}
+	}
+	if len(missing) > 0 {
+		values, err := get(m.view, missing)
+		if err != nil {
+			return nil, err
+		}
+		for i, key := range missing {
+			m.rows[key] = values[i]
+		}
+	}
+	out := make([][]byte, len(keys))
+	for i, key := range keys {
+		out[i] = m.rows[key]
+	}
+	return out, nil
+}
+
 // overlay is a view with rows written over it.
 type overlay struct {
 	below View
@@ -109,7 +161,7 @@ func (o overlay) Get(keys []crdt.StateKey) ([][]byte, error) {
 	if len(missing) == 0 {
 		return out, nil
 	}
-	values, err := o.below.Get(missing)
+	values, err := get(o.below, missing)
 	if err != nil {
 		return nil, err
 	}
@@ -156,7 +208,7 @@ func raw(before View, call *Call) ([]Row, error) {
 	for i, w := range unknown {
 		keys[i] = w.Key
 	}
-	stored, err := before.Get(keys)
+	stored, err := get(before, keys)
 	if err != nil {
 		return nil, err
 	}
@@ -196,7 +248,7 @@ func corrections(before View, engine, guest, raw []Row) ([]Row, error) {
 			keys = append(keys, engine[i].Key)
 		}
 	}
-	stored, err := before.Get(keys)
+	stored, err := get(before, keys)
 	if err != nil {
 		return nil, err
 	}

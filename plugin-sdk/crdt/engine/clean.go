@@ -50,11 +50,11 @@ func dropReassigned(before, after View, actions []crdt.Action) ([]crdt.Action, e
 	if len(ids) == 0 {
 		return actions, nil
 	}
-	had, err := before.Get(keys)
+	had, err := get(before, keys)
 	if err != nil {
 		return nil, err
 	}
-	has, err := after.Get(keys)
+	has, err := get(after, keys)
 	if err != nil {
 		return nil, err
 	}
@@ -99,7 +99,7 @@ func dropUnchangedState(before View, actions []crdt.Action) ([]crdt.Action, erro
 	if last < 0 || !isUpsert(&actions[last]) {
 		return actions, nil
 	}
-	stored, err := before.Get([]crdt.StateKey{crdt.EntryKey(crdt.StateEntryID)})
+	stored, err := get(before, []crdt.StateKey{crdt.EntryKey(crdt.StateEntryID)})
 	if err != nil || stored[0] == nil || !bytes.Equal(stored[0], actions[last].Data) {
 		return actions, err
 	}
@@ -120,7 +120,7 @@ func dropFrozen(before View, actions []crdt.Action) ([]crdt.Action, error) {
 	if len(ids) == 0 {
 		return actions, nil
 	}
-	rows, err := before.Get(keys)
+	rows, err := get(before, keys)
 	if err != nil {
 		return nil, err
 	}

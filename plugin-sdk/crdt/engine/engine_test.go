@@ -317,6 +317,38 @@ func TestAuthorDropsWhatAllRefuse(t *testing.T) {
 	require.Len(t, out.Change.Verdicts, 1)
 }
 
+type countingView struct {
+	engine.Rows
+	reads int
+}
+
+func (c *countingView) Get(keys []crdt.StateKey) ([][]byte, error) {
+	c.reads++
+	return c.Rows.Get(keys)
+}
+
+// TestFewReads: a view may be far away.
+func TestFewReads(t *testing.T) {
+	t.Parallel()
+	key := domain.PrivateKey(fill(1))
+	for name, actions := range map[string][]crdt.Action{
+		"update": {upsert(entry, "v2", 2, 3, items, root), upsert(root, string(root[:]), 1, 3)},
+		"insert": {upsert(crdt.EntryID(items, []byte("b")), "v2", 3, 3, items, root), upsert(root, string(root[:]), 1, 3)},
+		"remove": {remove(entry, 9), upsert(root, string(root[:]), 1, 9)},
+	} {
+		rows := base(t)
+		view := &countingView{Rows: rows}
+		change, err := engine.Apply(view, actions, opts)
+		require.NoError(t, err)
+		require.LessOrEqual(t, view.reads, 2, name)
+		view.reads = 0
+		call := engine.Call{Context: ctx, Executor: key.Public(), Actions: actions, Writes: change.Rows}
+		_, err = engine.Author(view, call)
+		require.NoError(t, err)
+		require.LessOrEqual(t, view.reads, 2, name)
+	}
+}
+
 type brokenView struct{ err error }
 
 func (b brokenView) Get([]crdt.StateKey) ([][]byte, error) { return nil, b.err }
@@ -331,6 +363,8 @@ func TestErrors(t *testing.T) {
 	require.ErrorIs(t, err, broken.err)
 	_, err = engine.Genesis(broken, action, domain.Hash{}, opts)
 	require.ErrorIs(t, err, broken.err)
+	_, err = engine.Apply(brokenView{}, action, opts)
+	require.ErrorContains(t, err, "the view returned 0")
 	for _, key := range []crdt.StateKey{crdt.IndexKey(root), crdt.IndexKey(items), crdt.IndexKey(entry), crdt.SyncStateKey(entry)} {
 		for _, value := range [][]byte{{}, {1, 2, 3}, make([]byte, 200)} {
 			rows := base(t)

@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"fmt"
+
 	"github.com/calimero-go/core/plugin-sdk/crdt"
 	"github.com/calimero-go/core/plugin-sdk/domain"
 )
@@ -10,6 +12,15 @@ type View interface {
 	// Get returns the values of the keys, in their order; nil where there is no row, an empty slice for an empty value.
 	// The engine reads them until the call it was given the view for ends, and does not change them.
 	Get(keys []crdt.StateKey) ([][]byte, error)
+}
+
+// get reads rows and makes sure that the view keeps its promise.
+func get(view View, keys []crdt.StateKey) ([][]byte, error) {
+	values, err := view.Get(keys)
+	if err == nil && len(values) != len(keys) {
+		err = fmt.Errorf("read %d rows: the view returned %d", len(keys), len(values))
+	}
+	return values, err
 }
 
 // Rows is a view of rows in memory.
