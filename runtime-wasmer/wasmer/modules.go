@@ -48,6 +48,9 @@ type modules struct {
 	bytes  int
 	making map[moduleKey]chan struct{}
 	closed bool
+
+	// renewing counts the runners being replaced.
+	renewing sync.WaitGroup
 }
 
 func newModules(disk *diskCache, compile Compiler, maxBytes, parallel int) *modules {
@@ -198,17 +201,47 @@ func (s *modules) acquire(m *module) (*engine.Runner, error) {
 		return r, nil
 	}
 	s.mu.Unlock()
+	return m.load()
+}
+
+func (m *module) load() (*engine.Runner, error) {
 	return engine.Load(m.built.Artifact, m.imports,
 		engine.Guards{Memory: guestabi.MemoryExport, Stack: rewrite.StackExport, Stop: rewrite.StopExport})
 }
 
-// release takes a runner back. broken ones and worn ones are closed.
+// release takes a runner back. A broken one is closed, a worn one replaced, which takes milliseconds and so does not
+// happen on the call's time.
 func (s *modules) release(m *module, r *engine.Runner, broken bool) {
 	r.Finish()
-	if broken || r.Worn() {
+	switch {
+	case broken:
 		r.Close()
+	case r.Worn():
+		s.renewing.Add(1)
+		go s.renew(m, r)
+	default:
+		s.keep(m, r)
+	}
+}
+
+// renew replaces a worn runner, unless another one is idle: then there are enough. When none can be loaded, the next
+// acquire says why.
+func (s *modules) renew(m *module, worn *engine.Runner) {
+	defer s.renewing.Done()
+	worn.Close()
+	s.mu.Lock()
+	enough := m.gone || s.closed || len(m.idle) > 0
+	s.mu.Unlock()
+	if enough {
 		return
 	}
+	if r, err := m.load(); err == nil {
+		s.keep(m, r)
+	}
+}
+
+// keep puts a runner aside for the next call.
+func (s *modules) keep(m *module, r *engine.Runner) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if m.gone || s.closed {
@@ -232,6 +265,7 @@ func (s *modules) forget(id domain.Hash) error {
 }
 
 func (s *modules) close() {
+	defer s.renewing.Wait()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = true
