@@ -124,11 +124,11 @@ func (m *manager) createLocked(ctx context.Context, e *entry, member domain.Priv
 	}
 	h := newHost(m, e)
 	defer h.discard()
-	meta, err := m.initState(ctx, b, e, h, member, app, req)
+	st, err := m.initState(ctx, b, e, h, member, app, req)
 	if err != nil {
 		return err
 	}
-	store.ContextMeta.Put(b, e.id, meta)
+	store.ContextMeta.Put(b, e.id, st.meta)
 	store.ContextConfig.Put(b, e.id, wire.ContextConfig{})
 	if req.Alias != nil {
 		if err := putAlias(b, e.id, *req.Alias); err != nil {
@@ -139,49 +139,32 @@ func (m *manager) createLocked(ctx context.Context, e *entry, member domain.Priv
 		return err
 	}
 	m.metrics.commits.Inc()
-	e.meta, e.known = meta, true
+	e.committed(st)
 	return nil
 }
 
 // initState runs the guest's init and adds state and genesis delta to the batch.
 func (m *manager) initState(ctx context.Context, b *store.Batch, e *entry, h *host, member domain.PrivateKey,
-	app wire.ApplicationRecord, req CreateRequest) (wire.ContextMeta, error) {
-	meta := wire.ContextMeta{ApplicationID: req.Application}
+	app wire.ApplicationRecord, req CreateRequest) (staged, error) {
+	before := wire.ContextMeta{ApplicationID: req.Application}
 	e.forget() // whatever a failed attempt left
 	res, err := m.run(ctx, e, h, &call{
 		context: e.id, method: "init", args: req.InitParams, executor: member.Public(), kind: runtime.Init,
 	}, req.Application, app)
 	if err != nil {
-		return meta, err
+		return staged{}, err
 	}
 	if err := guestError(res.Result); err != nil {
-		return meta, err
+		return staged{}, err
 	}
 	if res.Value != nil {
-		return meta, errkind.Invalid.Errorf("context initialization returned a value, but it should not: %s",
+		return staged{}, errkind.Invalid.Errorf("context initialization returned a value, but it should not: %s",
 			byteList(res.Value))
 	}
 	if res.RootHash == nil {
-		return meta, nil // the context stays uninitialised
+		return staged{meta: before}, nil // the context stays uninitialised
 	}
-	ch, err := m.engine.local(ctx, e.id, res.Result)
-	if err != nil {
-		return meta, err
-	}
-	delta, err := newDelta(res.Artifact, nil, &member, ch.root, m.clock.now(), m.opts.MaxDelta)
-	if err != nil {
-		return meta, err
-	}
-	b.Rows(e.id, ch.rows)
-	store.Delta.Put(b, store.DeltaKey{Context: e.id, Delta: delta.DeltaID}, delta)
-	b.AfterCommit(func(err error) {
-		if err == nil {
-			e.copy.Accept(res.Exec, ch.corrected)
-			e.floor = latest(delta.Actions)
-		}
-	})
-	meta.RootHash, meta.DagHeads = ch.root, []domain.Hash{delta.DeltaID}
-	return meta, h.publish(b)
+	return m.stage(ctx, b, e.id, h, before, res, &member)
 }
 
 // putOwnGroup adds the group that a context without one gets: same id, the creator as its admin, both with keys, and

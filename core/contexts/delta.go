@@ -11,36 +11,39 @@ import (
 )
 
 // newDelta makes the delta of a call: its actions, signed where they belong to the executor, with heads as parents
-// (crdt-storage.md §5.4).
+// (crdt-storage.md §5.4). latest is the latest time its actions carry.
 func newDelta(artifact []byte, heads []domain.Hash, key *domain.PrivateKey, root domain.Hash, hlc crdt.Timestamp,
-	limit int) (wire.ContextDagDelta, error) {
+	limit int) (d wire.ContextDagDelta, latest uint64, err error) {
 	actions, err := actionsOf(artifact)
 	if err != nil {
-		return wire.ContextDagDelta{}, err
+		return d, 0, err
 	}
 	if key != nil {
 		crdt.SignUserActions(actions, *key)
 	}
 	encoded, err := crdt.EncodeActions(actions)
 	if err != nil {
-		return wire.ContextDagDelta{}, err
+		return d, 0, err
+	}
+	for i := range actions {
+		latest = max(latest, actions[i].Time())
 	}
 	if len(heads) == 0 {
 		heads = []domain.Hash{{}}
 	}
-	d := wire.ContextDagDelta{
+	d = wire.ContextDagDelta{
 		DeltaID: crdt.DeltaID(heads, actions), Parents: heads, Actions: encoded, HLC: hlc, Applied: true,
 		ExpectedRootHash: root,
 	}
 	row, err := borsh.Marshal(d)
 	if err != nil {
-		return wire.ContextDagDelta{}, fmt.Errorf("encode delta: %w", err)
+		return d, 0, fmt.Errorf("encode delta: %w", err)
 	}
 	if len(row) > limit {
-		return wire.ContextDagDelta{}, errkind.TooLarge.Errorf("the call changes too much at once: its delta takes %d "+
+		return d, 0, errkind.TooLarge.Errorf("the call changes too much at once: its delta takes %d "+
 			"bytes, the limit is %d; split the change over several calls", len(row), limit)
 	}
-	return d, nil
+	return d, latest, nil
 }
 
 // actionsOf decodes an artifact that a node's own guest made. The reference replaces one it cannot decode by an empty

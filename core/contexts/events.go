@@ -7,14 +7,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/calimero-go/core/plugin-sdk/domain"
+	"github.com/calimero-go/core/plugin-sdk/runtime"
 )
 
-// Event is an event of an application. Handler is nil for none.
-type Event struct {
-	Kind    string
-	Data    []byte
-	Handler *string
-}
+// Event is an event of an application.
+type Event = runtime.Event
 
 // StateMutation tells subscribers that a context's state changed or that a call emitted events.
 type StateMutation struct {

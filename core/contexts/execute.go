@@ -194,12 +194,11 @@ func (m *manager) executeLocked(ctx context.Context, e *entry, c *call) (*outcom
 	if err != nil {
 		return nil, err
 	}
-	events := eventsOf(res.Result)
 	if err := guestError(res.Result); err != nil {
 		return nil, err
 	}
 	out := &outcome{
-		response:    &ExecuteResponse{Output: res.Value, Logs: res.Logs, Events: events, RootHash: e.meta.RootHash},
+		response:    &ExecuteResponse{Output: res.Value, Logs: res.Logs, Events: res.Events, RootHash: e.meta.RootHash},
 		application: e.meta.ApplicationID, xcalls: res.XCalls,
 	}
 	switch {
@@ -217,14 +216,14 @@ func (m *manager) executeLocked(ctx context.Context, e *entry, c *call) (*outcom
 			out.xcalls = nil
 			break
 		}
-		if err := m.commit(ctx, e, h, c, res, id.PrivateKey); err != nil {
+		if err := m.commit(ctx, e, h, res, id.PrivateKey); err != nil {
 			return nil, err
 		}
 		e.remember(c.method, res.Read)
 		out.response.RootHash = e.meta.RootHash
 	}
-	if len(events) > 0 || res.RootHash != nil {
-		m.hub.publish(StateMutation{Context: e.id, NewRoot: out.response.RootHash, Events: events})
+	if len(res.Events) > 0 || res.RootHash != nil {
+		m.hub.publish(StateMutation{Context: e.id, NewRoot: out.response.RootHash, Events: res.Events})
 	}
 	return out, nil
 }
@@ -271,7 +270,7 @@ func (m *manager) run(ctx context.Context, e *entry, h *host, c *call, id domain
 		Application: id, Module: module.ID, Wasm: module.Open,
 		Context: e.id, Executor: c.executor, Method: c.method, Input: c.args, Kind: c.kind, TimeFloor: e.floor,
 		HasPrivate: c.kind != runtime.Migrate, Detail: runtime.WritesFull,
-		Copy: e.copy, Host: h, Restart: h.restart,
+		Copy: e.copy, Host: h, Restart: h.discard,
 		Ahead: func(ctx context.Context) ([]runtime.Row, error) { return h.ahead(ctx, e.read[c.method]) },
 	})
 }
@@ -299,12 +298,4 @@ func byteList(b []byte) string {
 	}
 	s.WriteByte(']')
 	return s.String()
-}
-
-func eventsOf(r *runtime.Result) []Event {
-	events := make([]Event, len(r.Events))
-	for i, e := range r.Events {
-		events[i] = Event{Kind: e.Kind, Data: e.Data, Handler: e.Handler}
-	}
-	return events
 }

@@ -99,16 +99,10 @@ func (h *host) publish(b *store.Batch) error {
 	return h.staging.Publish(b)
 }
 
-// discard drops what was staged and not published; it is called at the end of every execution.
+// discard drops what was staged and not published: at the end of every execution, and before it runs again.
 func (h *host) discard() {
 	if h.staging != nil {
 		h.staging.Discard()
 		h.staging = nil
 	}
-}
-
-// restart makes the host fit for running the execution again.
-func (h *host) restart() error {
-	h.discard()
-	return nil
 }

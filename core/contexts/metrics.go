@@ -31,9 +31,9 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		refused:  prometheus.NewCounter(opts("refused_total", "Requests refused because too many were at work.")),
 		commits:  prometheus.NewCounter(opts("commits_total", "Calls whose changes were committed.")),
 		bytes:    prometheus.NewCounter(opts("committed_bytes_total", "Bytes of rows and deltas committed.")),
-		xcalls: prometheus.NewCounterVec(opts("xcalls_total", "Cross-context calls by outcome: ok, failed, refused."),
+		xcalls: prometheus.NewCounterVec(opts("xcalls_total", "Cross-context calls by outcome: ok or failed."),
 			[]string{"outcome"}),
-		handlers: prometheus.NewCounterVec(opts("handlers_total", "Event handlers by outcome: ok, failed, refused."),
+		handlers: prometheus.NewCounterVec(opts("handlers_total", "Event handlers by outcome: ok or failed."),
 			[]string{"outcome"}),
 	}
 	if reg != nil {

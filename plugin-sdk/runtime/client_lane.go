@@ -23,6 +23,10 @@ import (
 // execution, and another lane can run it.
 var ErrNotStarted = errors.New("the lane was broken before the execution began")
 
+// ErrSilent is wrapped by errors of Lane.Execute when the plugin gave no Result within ResultGrace after the deadline: its
+// process should be killed.
+var ErrSilent = errors.New("no result in time")
+
 // ResultGrace is how long after its deadline an execution's Result may come.
 const ResultGrace = 2 * time.Second
 
@@ -207,8 +211,8 @@ func (x *clientExec) notStarted(err error) error {
 func (x *clientExec) broke(err error) error {
 	if x.silent.Load() {
 		return errkind.Retryable(errkind.Unavailable.Errorf(
-			"%s gave no result of execution %d of %q within %v after its deadline; its lane is closed",
-			x.lane.link.Name, x.e.ID, x.e.Method, ResultGrace))
+			"%w: %s gave no result of execution %d of %q within %v after its deadline; its lane is closed",
+			ErrSilent, x.lane.link.Name, x.e.ID, x.e.Method, ResultGrace))
 	}
 	if errors.Is(err, io.EOF) {
 		// On sending, EOF only says that the stream is over; on receiving, that the plugin ended it without a Result.

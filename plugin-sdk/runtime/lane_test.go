@@ -608,6 +608,7 @@ func TestLane_ASilentPluginIsUnavailable(t *testing.T) {
 	_, err := l.Execute(context.Background(), e, whenRunning(func() {}))
 	require.ErrorIs(t, err, errkind.Unavailable)
 	require.True(t, errkind.IsRetryable(err))
+	require.ErrorIs(t, err, runtime.ErrSilent)
 	require.ErrorContains(t, err, `runtime plugin "slow" gave no result`)
 	require.GreaterOrEqual(t, time.Since(start), runtime.ResultGrace)
 	_, err = l.Execute(context.Background(), execution(), nil)

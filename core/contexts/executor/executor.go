@@ -10,6 +10,7 @@ import (
 	"io"
 	"log/slog"
 	goruntime "runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -31,11 +32,9 @@ type Options struct {
 	MemoryPages uint32
 	MaxModule   uint64
 	Limits      runtime.Limits
-	// Grace is how long after its deadline a plugin may stay silent before Kill is called.
-	Grace time.Duration
 	// AllowUnmetered starts with a plugin that lacks fuel or deadline.
 	AllowUnmetered bool
-	// Kill ends a runtime process that does not answer; may be nil.
+	// Kill ends a runtime process that gave no result in time (runtime.ErrSilent); may be nil.
 	Kill func(reason string)
 	// Registerer may be nil.
 	Registerer prometheus.Registerer
@@ -58,9 +57,6 @@ func (o Options) withDefaults() Options {
 	if o.MaxModule == 0 {
 		o.MaxModule = 10 << 20
 	}
-	if o.Grace == 0 {
-		o.Grace = 2 * time.Second
-	}
 	if o.Kill == nil {
 		o.Kill = func(string) {}
 	}
@@ -69,10 +65,6 @@ func (o Options) withDefaults() Options {
 	}
 	return o
 }
-
-// Host answers a running execution: the rows of its context, blobs, host functions. It takes no lock and starts no
-// execution.
-type Host = runtime.Host
 
 // Request is one execution.
 type Request struct {
@@ -93,11 +85,12 @@ type Request struct {
 
 	// Copy is the context's, held under the context's lock until the result is committed or discarded.
 	Copy *Copy
-	Host Host
+	// Host answers the running execution. It takes no lock and starts no execution.
+	Host runtime.Host
 	// Ahead returns the rows expected to be read (≤ runtime.MaxReadAhead); asked when the plugin cannot have them.
 	Ahead func(ctx context.Context) ([]runtime.Row, error)
 	// Restart is called before the execution runs again after the plugin died: what Host staged is void.
-	Restart func() error
+	Restart func()
 }
 
 // Result is the outcome with the id to accept.
@@ -125,7 +118,7 @@ func New(ctx context.Context, rt runtime.Runtime, opts Options) (*Executor, erro
 		return nil, fmt.Errorf("ask the runtime plugin for its engine: %w", err)
 	}
 	for _, c := range []string{runtime.CapFuel, runtime.CapDeadline} {
-		if !has(e.Capabilities, c) && !opts.AllowUnmetered {
+		if !slices.Contains(e.Capabilities, c) && !opts.AllowUnmetered {
 			return nil, errkind.Precondition.Errorf("runtime engine %s %s lacks the capability %q: a guest could run for "+
 				"ever; choose another runtime plugin or set execution.allow_unmetered = true", e.Name, e.Version, c)
 		}
@@ -137,15 +130,6 @@ func New(ctx context.Context, rt runtime.Runtime, opts Options) (*Executor, erro
 	x := &Executor{opts: opts, rt: rt, lanes: newLanes(rt, n), metrics: newMetrics(opts.Registerer)}
 	x.deaths.now = time.Now
 	return x, nil
-}
-
-func has(list []string, s string) bool {
-	for _, x := range list {
-		if x == s {
-			return true
-		}
-	}
-	return false
 }
 
 // Close waits for the executions in flight and closes the lanes.
@@ -180,13 +164,11 @@ func (x *Executor) Run(ctx context.Context, req *Request) (*Result, error) {
 }
 
 // runAgain repeats an execution on the plugin's next generation, alone, so that a second death names its cause.
-func (x *Executor) runAgain(ctx context.Context, req *Request, host Host) (*Result, error) {
+func (x *Executor) runAgain(ctx context.Context, req *Request, host runtime.Host) (*Result, error) {
 	x.again.Lock()
 	defer x.again.Unlock()
 	if req.Restart != nil {
-		if err := req.Restart(); err != nil {
-			return nil, err
-		}
+		req.Restart()
 	}
 	var begun time.Time
 	res, err := x.attempt(ctx, req, host, &begun)
@@ -207,7 +189,7 @@ func died(err error) bool {
 var errNoLane = errors.New("no lane")
 
 // attempt runs req once and tells when it was handed to the plugin.
-func (x *Executor) attempt(ctx context.Context, req *Request, host Host, begun *time.Time) (*Result, error) {
+func (x *Executor) attempt(ctx context.Context, req *Request, host runtime.Host, begun *time.Time) (*Result, error) {
 	s, err := x.lanes.acquire(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errNoLane, err)
@@ -232,7 +214,7 @@ func (x *Executor) attempt(ctx context.Context, req *Request, host Host, begun *
 }
 
 // execute runs req on the lane of s, opening one if needed.
-func (x *Executor) execute(ctx context.Context, s *slot, req *Request, host Host, begun *time.Time) (*Result, error) {
+func (x *Executor) execute(ctx context.Context, s *slot, req *Request, host runtime.Host, begun *time.Time) (*Result, error) {
 	if err := x.lanes.open(ctx, s); err != nil {
 		return nil, fmt.Errorf("open an execution lane: %w", err)
 	}
@@ -257,13 +239,11 @@ func (x *Executor) execute(ctx context.Context, s *slot, req *Request, host Host
 		Budget: runtime.Budget{Fuel: x.opts.Fuel, DeadlineMillis: uint32(left.Milliseconds()),
 			MemoryPages: x.opts.MemoryPages, Limits: x.opts.Limits},
 	}
-	silent := time.AfterFunc(left+x.opts.Grace, func() {
-		x.opts.Kill(fmt.Sprintf("no answer %v after the deadline of %q (application %s)", x.opts.Grace, req.Method,
-			req.Application))
-	})
-	defer silent.Stop()
 	*begun = x.deaths.now()
 	r, err := s.lane.Execute(ctx, e, host)
+	if errors.Is(err, runtime.ErrSilent) {
+		x.opts.Kill(fmt.Sprintf("no result of %q (application %s) in time", req.Method, req.Application))
+	}
 	if err != nil {
 		s.drop()
 		req.Copy.Lost()
@@ -295,7 +275,7 @@ func (x *Executor) Forget(ctx context.Context, contexts ...domain.ContextID) {
 
 // watchedHost notes calls with effects outside the node.
 type watchedHost struct {
-	Host
+	runtime.Host
 	effects *atomic.Bool
 }
 
