@@ -115,11 +115,7 @@ type contextAliasAdd struct {
 }
 
 func (a *contextAliasAdd) Run(ctx context.Context, c *cli) error {
-	n, err := c.client()
-	if err != nil {
-		return err
-	}
-	id, err := n.context(ctx, a.Context)
+	n, id, err := c.inContext(ctx, a.Context)
 	if err != nil {
 		return err
 	}
@@ -180,12 +176,11 @@ type inContext struct {
 
 // aliases are those of the identities in the context named.
 func (i *inContext) aliases(ctx context.Context, c *cli) (aliases, error) {
-	n, err := c.client()
+	n, id, err := c.inContext(ctx, i.Context)
 	if err != nil {
 		return aliases{}, err
 	}
-	id, err := n.context(ctx, i.Context)
-	return n.identityAliases(id), err
+	return n.identityAliases(id), nil
 }
 
 type identityAliasAdd struct {
@@ -255,11 +250,7 @@ type identityUse struct {
 }
 
 func (u *identityUse) Run(ctx context.Context, c *cli) error {
-	n, err := c.client()
-	if err != nil {
-		return err
-	}
-	id, err := n.context(ctx, u.Context)
+	n, id, err := c.inContext(ctx, u.Context)
 	if err != nil {
 		return err
 	}

@@ -24,11 +24,7 @@ func (cc *callCommand) Run(ctx context.Context, c *cli) error {
 	if !json.Valid([]byte(cc.Args)) {
 		return fmt.Errorf("--args is no JSON: %s", cc.Args)
 	}
-	n, err := c.client()
-	if err != nil {
-		return err
-	}
-	id, err := n.context(ctx, cc.Context)
+	n, id, err := c.inContext(ctx, cc.Context)
 	if err != nil {
 		return err
 	}

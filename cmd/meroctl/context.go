@@ -95,6 +95,16 @@ func (cc *contextCreate) Run(ctx context.Context, c *cli) error {
 	return nil
 }
 
+// inContext is the node's client with the context that name stands for.
+func (c *cli) inContext(ctx context.Context, name string) (*client, domain.ContextID, error) {
+	n, err := c.client()
+	if err != nil {
+		return nil, domain.ContextID{}, err
+	}
+	id, err := n.context(ctx, name)
+	return n, id, err
+}
+
 // context resolves an id or alias. With neither, the alias default, or the only context there is.
 func (n *client) context(ctx context.Context, name string) (domain.ContextID, error) {
 	if id, err := domain.ParseContextID(name); err == nil {
@@ -206,11 +216,7 @@ func (g *contextGet) Run(ctx context.Context, c *cli) error {
 		}
 		what, name = "info", what
 	}
-	n, err := c.client()
-	if err != nil {
-		return err
-	}
-	id, err := n.context(ctx, name)
+	n, id, err := c.inContext(ctx, name)
 	if err != nil {
 		return err
 	}
@@ -265,11 +271,7 @@ type contextDelete struct {
 }
 
 func (d *contextDelete) Run(ctx context.Context, c *cli) error {
-	n, err := c.client()
-	if err != nil {
-		return err
-	}
-	id, err := n.context(ctx, d.Context)
+	n, id, err := c.inContext(ctx, d.Context)
 	if err != nil {
 		return err
 	}
@@ -293,11 +295,7 @@ type contextUse struct {
 }
 
 func (u *contextUse) Run(ctx context.Context, c *cli) error {
-	n, err := c.client()
-	if err != nil {
-		return err
-	}
-	id, err := n.context(ctx, u.Context)
+	n, id, err := c.inContext(ctx, u.Context)
 	if err != nil {
 		return err
 	}
@@ -321,11 +319,7 @@ type identityList struct {
 }
 
 func (l *identityList) Run(ctx context.Context, c *cli) error {
-	n, err := c.client()
-	if err != nil {
-		return err
-	}
-	id, err := n.context(ctx, l.Context)
+	n, id, err := c.inContext(ctx, l.Context)
 	if err != nil {
 		return err
 	}

@@ -12,10 +12,10 @@ import (
 )
 
 // evalContext has what expressions may name.
-var evalContext = &hcl.EvalContext{Variables: map[string]cty.Value{"lib_ext": cty.StringVal(libExt())}}
+var evalContext = &hcl.EvalContext{Variables: map[string]cty.Value{"lib_ext": cty.StringVal(LibraryExtension())}}
 
-// libExt is how shared libraries end on this system.
-func libExt() string {
+// LibraryExtension is how the names of shared libraries end on this system, with the dot.
+func LibraryExtension() string {
 	if runtime.GOOS == "darwin" {
 		return ".dylib"
 	}

@@ -9,7 +9,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	goruntime "runtime"
 	"strconv"
 
 	"github.com/calimero-go/core/core/config"
@@ -112,7 +111,7 @@ func writeConfig(o InitOptions, dir, hcl string, r *InitResult) error {
 	plugins := []config.SeedPlugin{
 		{Kind: "storage", Name: "leveldb", Path: filepath.Join(o.PluginDir, "merod-plugin-storage-leveldb")},
 		{Kind: "runtime", Name: "wasmer", Path: filepath.Join(o.PluginDir, "merod-plugin-runtime-wasmer"),
-			Files: []string{filepath.Join(o.PluginDir, "libwasmer"+libraryExtension())}},
+			Files: []string{filepath.Join(o.PluginDir, "libwasmer"+config.LibraryExtension())}},
 	}
 	if o.Embedded {
 		auth = "local"
@@ -132,13 +131,6 @@ func writeConfig(o InitOptions, dir, hcl string, r *InitResult) error {
 		return err
 	}
 	return f.Write()
-}
-
-func libraryExtension() string {
-	if goruntime.GOOS == "darwin" {
-		return ".dylib"
-	}
-	return ".so"
 }
 
 func hostPorts(hosts []string, port uint16) []string {

@@ -3,6 +3,7 @@ package base
 
 import (
 	"context"
+	"slices"
 
 	"github.com/zclconf/go-cty/cty"
 
@@ -41,12 +42,7 @@ type Info struct {
 
 // Has tells whether a capability is announced.
 func (i Info) Has(capability string) bool {
-	for _, c := range i.Capabilities {
-		if c == capability {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(i.Capabilities, capability)
 }
 
 // Schema describes a config block. Names are unique over attributes and blocks.

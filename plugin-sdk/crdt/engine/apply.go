@@ -193,12 +193,18 @@ func (j *join) placeholders(chain []crdt.ChildInfo) error {
 	return nil
 }
 
-func (j *join) upsert(a *crdt.Action) (Outcome, error) {
-	n, err := j.node(a.ID)
+// entity finds a node with its registers.
+func (j *join) entity(id crdt.ID) (*node, *state, error) {
+	n, err := j.node(id)
 	if err != nil {
-		return 0, err
+		return nil, nil, err
 	}
 	s, err := j.state(n)
+	return n, s, err
+}
+
+func (j *join) upsert(a *crdt.Action) (Outcome, error) {
+	n, s, err := j.entity(a.ID)
 	if err != nil {
 		return 0, err
 	}
@@ -244,11 +250,7 @@ func (j *join) moved(n *node, a *crdt.Action, v *value) Outcome {
 }
 
 func (j *join) remove(a *crdt.Action) (Outcome, error) {
-	n, err := j.node(a.ID)
-	if err != nil {
-		return 0, err
-	}
-	s, err := j.state(n)
+	n, s, err := j.entity(a.ID)
 	if err != nil {
 		return 0, err
 	}
