@@ -274,6 +274,8 @@ func TestLink_Err(t *testing.T) {
 	dead := base.Link{Name: "p", Gone: gone}
 	die()
 	ctx := context.Background()
+	over := overdue{ctx}
+	plugins := func(k errkind.Kind) error { return errkind.ToStatus(k.Errorf("x")) }
 	tests := map[string]struct {
 		link  base.Link
 		ctx   context.Context
@@ -282,10 +284,16 @@ func TestLink_Err(t *testing.T) {
 		retry bool
 		text  string
 	}{
-		"plugin's own":          {alive, ctx, errkind.ToStatus(errkind.NotFound.Errorf("x")), errkind.NotFound, false, "x"},
-		"plugin's own, ended":   {alive, ended, errkind.ToStatus(errkind.NotFound.Errorf("x")), errkind.NotFound, false, "x"},
+		"plugin's own":          {alive, ctx, plugins(errkind.NotFound), errkind.NotFound, false, "x"},
+		"plugin's own, ended":   {alive, ended, plugins(errkind.NotFound), errkind.NotFound, false, "x"},
 		"caller gave up":        {alive, ended, status.Error(codes.Canceled, "c"), errkind.Canceled, false, "the user left"},
 		"caller gave up, plain": {alive, ended, context.Canceled, errkind.Canceled, false, "the user left"},
+		"plugin's deadline":     {alive, ctx, plugins(errkind.Deadline), errkind.Deadline, false, "x"},
+		"overdue, aborted":      {alive, over, status.Error(codes.Canceled, "RST_STREAM"), errkind.Deadline, false, "call p"},
+		"overdue, timer there":  {alive, over, status.Error(codes.DeadlineExceeded, "RST_STREAM"), errkind.Deadline, false, "call p"},
+		"overdue, plugin's":     {alive, over, plugins(errkind.Deadline), errkind.Deadline, false, "x"},
+		"overdue, another":      {alive, over, plugins(errkind.NotFound), errkind.NotFound, false, "x"},
+		"overdue, lost":         {alive, over, status.Error(codes.Unavailable, "EOF"), errkind.Unavailable, true, "p does not answer: EOF"},
 		"connection lost":       {alive, ctx, status.Error(codes.Unavailable, "EOF"), errkind.Unavailable, true, "p does not answer: EOF"},
 		"connection closed":     {alive, ctx, status.Error(codes.Canceled, "closing"), errkind.Unavailable, true, "p does not answer: closing"},
 		"process died":          {dead, ctx, status.Error(codes.Canceled, "c"), errkind.Unavailable, true, "p stopped: c"},
@@ -297,9 +305,16 @@ func TestLink_Err(t *testing.T) {
 		require.ErrorIs(t, err, test.kind, name)
 		require.Equal(t, test.retry, errkind.IsRetryable(err), name)
 		require.ErrorContains(t, err, test.text, name)
+		own := test.ctx == over && test.kind == errkind.Deadline
+		require.Equal(t, own, errors.Is(err, context.DeadlineExceeded), name)
 	}
 	require.NoError(t, alive.Err(ctx, nil))
 }
+
+// overdue is a context whose deadline has passed and whose timer has not fired yet.
+type overdue struct{ context.Context }
+
+func (overdue) Deadline() (time.Time, bool) { return time.Now().Add(-time.Millisecond), true }
 
 func TestLink_Join(t *testing.T) {
 	t.Parallel()

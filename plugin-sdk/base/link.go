@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -35,20 +36,24 @@ func (l Link) Join(ctx context.Context) (context.Context, context.CancelFunc) {
 	}
 }
 
-// Err turns what a gRPC call returned into the error for the caller, whose own context is ctx: the plugin's error with
-// text and kind; Deadline or Canceled when ctx ended; Unavailable, retryable, naming the plugin, when its process or
-// the connection is gone. Nil stays nil.
+// Err turns what a gRPC call returned into the error for the caller, whose own context is ctx: Deadline or Canceled,
+// wrapping the error of package context, when ctx ended or its deadline has passed; the plugin's error with text and
+// kind; Unavailable, retryable, naming the plugin, when its process or the connection is gone. Nil stays nil.
 func (l Link) Err(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
 	}
 	s, ok := status.FromError(err)
-	if ok && hasKind(s) {
-		return errkind.FromStatus(err)
-	}
+	kind, ended := endOf(ctx)
 	switch {
-	case ctx.Err() != nil && (s.Code() == codes.Canceled || s.Code() == codes.DeadlineExceeded || !ok):
-		return errkind.Of(ctx.Err()).Wrap(fmt.Errorf("call %s: %w", l.Name, ctxErr(ctx)))
+	case ok && hasKind(s):
+		err = errkind.FromStatus(err)
+		if kind == errkind.Deadline && errkind.Of(err) == kind {
+			return kind.Errorf("call %s: %w: %w", l.Name, ended, err)
+		}
+		return err
+	case ended != nil && (s.Code() == codes.Canceled || s.Code() == codes.DeadlineExceeded || !ok):
+		return kind.Errorf("call %s: %w", l.Name, ended)
 	case l.Gone != nil && l.Gone.Err() != nil:
 		return errkind.Retryable(errkind.Unavailable.Errorf("%s stopped: %s", l.Name, s.Message()))
 	case s.Code() == codes.Unavailable, s.Code() == codes.Canceled:
@@ -67,11 +72,18 @@ func hasKind(s *status.Status) bool {
 	return false
 }
 
-// ctxErr is the error of an ended context with its cause.
-func ctxErr(ctx context.Context) error {
+// endOf tells whether ctx is over: Deadline or Canceled and the error with its cause, nil while it is not. The plugin has
+// a timer of the same deadline, which may fire, and end the call, before ctx's own: so the clock counts as well.
+func endOf(ctx context.Context) (errkind.Kind, error) {
 	err, cause := ctx.Err(), context.Cause(ctx)
-	if errors.Is(cause, err) {
-		return cause
+	if err == nil {
+		if end, ok := ctx.Deadline(); ok && !time.Now().Before(end) {
+			return errkind.Deadline, context.DeadlineExceeded
+		}
+		return errkind.Unknown, nil
 	}
-	return fmt.Errorf("%w: %w", err, cause)
+	if !errors.Is(cause, err) {
+		cause = fmt.Errorf("%w: %w", err, cause)
+	}
+	return errkind.Of(err), cause
 }
