@@ -4,20 +4,30 @@ package identity
 import (
 	"crypto/aes"
 	"crypto/cipher"
+	"crypto/rand"
 	"crypto/sha512"
 	"errors"
 	"fmt"
 
 	"filippo.io/edwards25519"
 
+	"github.com/calimero-go/core/core/wire"
 	"github.com/calimero-go/core/plugin-sdk/domain"
 )
 
 // NonceLen is the size in bytes of a nonce.
-const NonceLen = 12
+const NonceLen = wire.NonceLen
 
 // Nonce makes each use of a [SharedKey] different. Using one twice with the same key gives the plaintexts away.
-type Nonce [NonceLen]byte
+type Nonce = wire.Nonce
+
+// NewNonce draws a nonce.
+func NewNonce() (n Nonce, err error) {
+	if _, err := rand.Read(n[:]); err != nil {
+		return n, fmt.Errorf("draw a nonce: %w", err)
+	}
+	return n, nil
+}
 
 // Faults of keys and ciphertexts.
 var (

@@ -6,6 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/calimero-go/core/core/identity"
+	"github.com/calimero-go/core/core/wire"
 	"github.com/calimero-go/core/plugin-sdk/domain"
 	"github.com/calimero-go/core/plugin-sdk/sdktest/golden"
 )
@@ -86,4 +87,49 @@ func TestContextIDFromSeed(t *testing.T) {
 		require.Equal(t, [32]byte(c.Out.Secret), [32]byte(identity.ContextSecretFromSeed(c.In.Seed)), c.Name)
 		require.Equal(t, domain.ContextID(c.Out.ContextID), identity.ContextIDFromSeed(c.In.Seed), c.Name)
 	}
+}
+
+const messages = "../wire/testdata/sync.json.gz"
+
+// TestSealedMessages are a delta as it is broadcast, and a frame of a blob that is shared.
+func TestSealedMessages(t *testing.T) {
+	t.Parallel()
+	type in struct {
+		SenderKey golden.Hex32 `json:"sender_key"`
+		Secret    golden.Hex32 `json:"secret_key"`
+		Peer      golden.Hex32 `json:"peer_public_key"`
+		Nonce     golden.Hex
+		Artifact  golden.Hex `json:"artifact_plaintext"`
+		Message   golden.Hex
+	}
+	for _, c := range golden.Group[in, struct {
+		Ciphertext golden.Hex `json:"artifact_ciphertext"`
+		Message    golden.Hex
+	}](t, messages, "state_delta_encrypted") {
+		key, err := identity.NewSenderKey(domain.PrivateKey(c.In.SenderKey))
+		require.NoError(t, err)
+		require.Equal(t, []byte(c.Out.Ciphertext), key.Encrypt(c.In.Artifact, identity.Nonce(c.In.Nonce)))
+		m, err := wire.DecodeBroadcast(c.Out.Message)
+		require.NoError(t, err)
+		delta := m.(wire.StateDelta)
+		plain, err := key.Decrypt(delta.Artifact, delta.Nonce)
+		require.NoError(t, err)
+		require.Equal(t, []byte(c.In.Artifact), plain)
+	}
+	for _, c := range golden.Group[in, struct{ Encrypted golden.Hex }](t, messages, "stream_message_encrypted") {
+		key, err := identity.NewSharedKey(domain.PrivateKey(c.In.Secret), domain.PublicKey(c.In.Peer))
+		require.NoError(t, err)
+		require.Equal(t, []byte(c.Out.Encrypted), key.Encrypt(c.In.Message, identity.Nonce(c.In.Nonce)))
+		_, err = wire.DecodeStream(c.In.Message)
+		require.NoError(t, err)
+	}
+}
+
+func TestNoncesDiffer(t *testing.T) {
+	t.Parallel()
+	a, err := identity.NewNonce()
+	require.NoError(t, err)
+	b, err := identity.NewNonce()
+	require.NoError(t, err)
+	require.NotEqual(t, a, b)
 }

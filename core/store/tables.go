@@ -81,6 +81,13 @@ var (
 			k.Context, k.Delta, err = wire.ParseDeltaKey(raw)
 			return k, err
 		})
+	// DeltaAuthor says who made a delta.
+	DeltaAuthor = newTable[DeltaKey, wire.DeltaAuthor](wire.ColumnGeneric, wire.DeltaAuthorKey(domain.ContextID{}, domain.Hash{})[:16],
+		sure(func(k DeltaKey) []byte { return wire.DeltaAuthorKey(k.Context, k.Delta) }),
+		func(raw []byte) (k DeltaKey, err error) {
+			k.Context, k.Delta, err = wire.ParseDeltaAuthorKey(raw)
+			return k, err
+		})
 	BlobMeta    = newTable[domain.BlobID, wire.BlobMeta](wire.ColumnBlobs, nil, sure(wire.BlobKey), wire.ParseBlobKey).cached()
 	Application = newTable[domain.ApplicationID, wire.ApplicationRecord](wire.ColumnApplication, nil,
 		sure(wire.ApplicationKey), wire.ParseApplicationKey).cached()

@@ -7,6 +7,7 @@ import (
 
 	"github.com/calimero-go/core/core/wire"
 	"github.com/calimero-go/core/plugin-sdk/borsh"
+	"github.com/calimero-go/core/plugin-sdk/domain"
 	"github.com/calimero-go/core/plugin-sdk/sdktest/golden"
 )
 
@@ -30,6 +31,121 @@ func canonical[T borsh.Marshaler, P interface {
 	require.Equal(t, in, out)
 }
 
+// canonicalMessage checks that bytes which decode as a message encode to the same bytes.
+func canonicalMessage[M any](t *testing.T, in []byte, decode func([]byte) (M, error), encode func(M) ([]byte, error)) {
+	t.Helper()
+	m, err := decode(in)
+	if err != nil {
+		require.ErrorIs(t, err, borsh.ErrMalformed)
+		return
+	}
+	out, err := encode(m)
+	require.NoError(t, err)
+	switch any(m).(type) {
+	case wire.StateDelta, wire.SignedDelta, wire.DeltaAnnounce: // a clock id of 0 reads as 1
+		require.Len(t, out, len(in))
+	default:
+		require.Equal(t, in, out)
+	}
+}
+
+func addMessages(f *testing.F, groups ...string) {
+	for _, group := range groups {
+		for _, c := range golden.Group[struct{}, messageOut](f, messages, group) {
+			f.Add([]byte(c.Out.Borsh))
+		}
+	}
+}
+
+func FuzzBroadcast(f *testing.F) {
+	addMessages(f, "broadcast_message")
+	for _, m := range []wire.Broadcast{wire.SignedDelta{}, wire.DeltaAnnounce{}} {
+		raw, err := wire.EncodeBroadcast(m)
+		require.NoError(f, err)
+		f.Add(raw)
+	}
+	f.Fuzz(func(t *testing.T, in []byte) { canonicalMessage(t, in, wire.DecodeBroadcast, wire.EncodeBroadcast) })
+}
+
+func FuzzStream(f *testing.F) {
+	addMessages(f, "stream_message")
+	f.Fuzz(func(t *testing.T, in []byte) { canonicalMessage(t, in, wire.DecodeStream, wire.EncodeStream) })
+}
+
+func FuzzExtension(f *testing.F) {
+	sig := domain.Signature{1}
+	for _, m := range []wire.ExtensionMessage{
+		wire.Hello{}, wire.HelloReply{}, wire.HelloProof{}, wire.HeadsRequest{}, wire.Heads{DagHeads: make([]domain.Hash, 2)},
+		wire.HistoryRequest{From: make([]domain.Hash, 1)},
+		wire.History{Entries: []wire.HistoryEntry{{Parents: make([]domain.Hash, 2)}}},
+		wire.DeltasRequest{Deltas: make([]domain.Hash, 2)},
+		wire.Deltas{Records: []wire.DeltaRecord{{Author: wire.DeltaAuthor{Signature: &sig}, Events: []byte("[]")}}},
+		wire.ShareKey{}, wire.Refusal{Text: "no"},
+	} {
+		raw, err := wire.EncodeExtension(m)
+		require.NoError(f, err)
+		f.Add(raw)
+	}
+	f.Fuzz(func(t *testing.T, in []byte) { canonicalMessage(t, in, wire.DecodeExtension, wire.EncodeExtension) })
+}
+
+func FuzzOtherMessages(f *testing.F) {
+	addMessages(f, "handshake", "handshake_response", "specialized_node", "tree_node", "level_node", "tree_leaf_data")
+	f.Fuzz(func(t *testing.T, in []byte) {
+		canonical[wire.SyncHandshake](t, in)
+		canonical[wire.SyncHandshakeResponse](t, in)
+		canonical[wire.VerificationRequest](t, in)
+		canonical[wire.SpecializedNodeInvitation](t, in)
+		canonical[wire.TreeNode](t, in)
+		canonical[wire.LevelNode](t, in)
+		canonical[wire.TreeLeaf](t, in)
+		canonical[wire.SnapshotCursor](t, in)
+		if data, err := wire.DecodeBlobChunk(in); err == nil {
+			out, err := wire.EncodeBlobChunk(data)
+			require.NoError(t, err)
+			require.Equal(t, in, out)
+		}
+		if record, err := wire.DecodeBlobRecord(in); err == nil {
+			require.Equal(t, in, wire.EncodeBlobRecord(record))
+		}
+	})
+}
+
+func FuzzJSONMessages(f *testing.F) {
+	for _, c := range golden.Group[struct{}, struct {
+		Request string `json:"request_json"`
+		JSON    string `json:"json"`
+	}](f, messages, "blob_protocol") {
+		f.Add([]byte(c.Out.Request + c.Out.JSON))
+	}
+	for _, c := range golden.Group[struct{}, struct{ JSON string }](f, messages, "events_json") {
+		f.Add([]byte(c.Out.JSON))
+	}
+	f.Fuzz(func(t *testing.T, in []byte) {
+		if events, err := wire.DecodeEvents(in); err == nil {
+			out, err := wire.EncodeEvents(events)
+			require.NoError(t, err)
+			again, err := wire.DecodeEvents(out)
+			require.NoError(t, err)
+			require.Len(t, again, len(events))
+		}
+		if r, err := wire.DecodeBlobRequest(in); err == nil {
+			out, err := wire.EncodeBlobRequest(r)
+			require.NoError(t, err)
+			again, err := wire.DecodeBlobRequest(out)
+			require.NoError(t, err)
+			require.Equal(t, r, again)
+		}
+		if r, err := wire.DecodeBlobResponse(in); err == nil {
+			out, err := wire.EncodeBlobResponse(r)
+			require.NoError(t, err)
+			again, err := wire.DecodeBlobResponse(out)
+			require.NoError(t, err)
+			require.Equal(t, r, again)
+		}
+	})
+}
+
 func FuzzStoredValues(f *testing.F) {
 	for group := range rows {
 		for _, c := range golden.Group[struct{}, rowOut](f, store, group) {
@@ -48,6 +164,7 @@ func FuzzStoredValues(f *testing.F) {
 		canonical[wire.GroupUpgrade](t, in)
 		canonical[wire.GroupOpHead](t, in)
 		canonical[wire.GroupContextVisibility](t, in)
+		canonical[wire.DeltaAuthor](t, in)
 		canonical[wire.ID32](t, in)
 		canonical[wire.U8](t, in)
 		canonical[wire.U32](t, in)
@@ -86,6 +203,9 @@ func FuzzStoredKeys(f *testing.F) {
 				return
 			}
 			require.Equal(t, key, back)
+		}
+		if context, delta, err := wire.ParseDeltaAuthorKey(key); err == nil {
+			require.Equal(t, key, wire.DeltaAuthorKey(context, delta))
 		}
 		if context, state, err := wire.ParseStateKey(key); err == nil {
 			require.Equal(t, key, wire.StateKey(context, state))

@@ -14,7 +14,7 @@ const (
 	ColumnBlobs        Column = "Blobs"        // BlobKey → BlobMeta
 	ColumnApplication  Column = "Application"  // ApplicationKey → ApplicationRecord
 	ColumnAlias        Column = "Alias"        // ContextAliasKey and others → ID32
-	ColumnGeneric      Column = "Generic"      // GenericKey → raw bytes
+	ColumnGeneric      Column = "Generic"      // GenericKey → raw bytes, DeltaAuthorKey → DeltaAuthor
 	ColumnGroup        Column = "Group"        // Group*Row.Key → the value named at the row
 )
 

@@ -4,11 +4,14 @@ package golden
 
 import (
 	"bytes"
+	"compress/gzip"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"io"
 	"math/big"
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -21,11 +24,18 @@ type Case[In, Out any] struct {
 	Out  Out    `json:"out"`
 }
 
-// Group reads the cases of a group. The test fails when the file or the group is missing or has no case.
+// Group reads the cases of a group. The test fails when the file or the group is missing or has no case. A file whose
+// name ends in .gz is compressed.
 func Group[In, Out any](t testing.TB, file, group string) []Case[In, Out] {
 	t.Helper()
 	raw, err := os.ReadFile(file)
 	require.NoError(t, err)
+	if strings.HasSuffix(file, ".gz") {
+		in, err := gzip.NewReader(bytes.NewReader(raw))
+		require.NoError(t, err, file)
+		raw, err = io.ReadAll(in)
+		require.NoError(t, err, file)
+	}
 	var all struct {
 		Groups map[string]json.RawMessage `json:"groups"`
 	}

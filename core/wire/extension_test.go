@@ -1,0 +1,180 @@
+package wire_test
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/stretchr/testify/require"
+
+	"github.com/calimero-go/core/core/wire"
+	"github.com/calimero-go/core/plugin-sdk/borsh"
+	"github.com/calimero-go/core/plugin-sdk/crdt"
+	"github.com/calimero-go/core/plugin-sdk/domain"
+	"github.com/calimero-go/core/plugin-sdk/errkind"
+)
+
+func filled[T ~[32]byte](b byte) T { return T(bytes.Repeat([]byte{b}, 32)) }
+
+func statement() wire.DeltaStatement {
+	return wire.DeltaStatement{
+		Context: filled[domain.ContextID](0x11), Author: domain.PrivateKey(filled[domain.Hash](1)).Public(),
+		Delta: filled[domain.Hash](0x33), HLC: crdt.Timestamp{Time: 0x0102030405060708, ID: borsh.U128{Lo: 1}},
+		RootHash: filled[domain.Hash](0x55), Actions: sha256.Sum256([]byte{0, 0, 0, 0}), Events: wire.EventsDigest([]byte("[]")),
+	}
+}
+
+const (
+	authorHex    = "8a88e3dd7409f195fd52db2d3cba5d72ca6709bf1d94121bf3748801b40f6f5c"
+	timestampHex = "0807060504030201" + "01000000000000000000000000000000"
+	noActionsHex = "df3f619804a92fdb4057192dc43dd748ea778adc52bc498ce80524c014b81119"
+	noEventsHex  = "4f53cda18c2baa0c0354bb5f9a3ecbe5ed12ab4d8e11ba873c2f11161202b945"
+)
+
+func repeated(pair string) string { return strings.Repeat(pair, 32) }
+
+func statementHex() string {
+	return repeated("11") + authorHex + repeated("33") + timestampHex + repeated("55") + noActionsHex + noEventsHex
+}
+
+func TestDeltaStatement(t *testing.T) {
+	t.Parallel()
+	s := statement()
+	require.Equal(t, hex.EncodeToString([]byte("calimero-go/delta/1"))+statementHex(), hex.EncodeToString(s.Message()))
+	key := domain.PrivateKey(filled[domain.Hash](1))
+	sig := key.Sign(s.Message())
+	require.True(t, s.Verify(sig))
+	for name, change := range map[string]func(*wire.DeltaStatement){
+		"context": func(s *wire.DeltaStatement) { s.Context[0]++ },
+		"author":  func(s *wire.DeltaStatement) { s.Author = domain.PrivateKey{2}.Public() },
+		"delta":   func(s *wire.DeltaStatement) { s.Delta[0]++ },
+		"time":    func(s *wire.DeltaStatement) { s.HLC.Time++ },
+		"clock":   func(s *wire.DeltaStatement) { s.HLC.ID.Hi++ },
+		"root":    func(s *wire.DeltaStatement) { s.RootHash[0]++ },
+		"actions": func(s *wire.DeltaStatement) { s.Actions[0]++ },
+		"events":  func(s *wire.DeltaStatement) { s.Events[0]++ },
+	} {
+		s := statement()
+		change(&s)
+		require.False(t, s.Verify(sig), name)
+	}
+	require.Equal(t, domain.Hash{}, wire.EventsDigest(nil))
+}
+
+// TestExtensionBytes fixes the extension's layouts: a change is a new version.
+func TestExtensionBytes(t *testing.T) {
+	t.Parallel()
+	sig := domain.Signature(bytes.Repeat([]byte{0x77}, 64))
+	sigHex := strings.Repeat("77", 64)
+	delta := wire.StateDelta{
+		Context: filled[domain.ContextID](0x11), Author: filled[domain.PublicKey](0x22), Delta: filled[domain.Hash](0x33),
+		Parents: []domain.Hash{{}}, HLC: statement().HLC, RootHash: filled[domain.Hash](0x55), Artifact: []byte{0xde, 0xad},
+		Nonce: wire.Nonce{9}, GovernanceEpoch: []domain.Hash{},
+	}
+	for want, m := range map[string]wire.Broadcast{
+		"c0" + repeated("11") + repeated("22") + repeated("33") + "01000000" + repeated("00") + timestampHex + repeated("55") +
+			"02000000dead" + "09" + strings.Repeat("00", 11) + "00" + "00000000" + sigHex: wire.SignedDelta{StateDelta: delta, Signature: sig},
+		"c1" + statementHex() + "00000100" + sigHex: wire.DeltaAnnounce{DeltaStatement: statement(), Size: 65536, Signature: sig},
+	} {
+		got, err := wire.EncodeBroadcast(m)
+		require.NoError(t, err)
+		require.Equal(t, want, hex.EncodeToString(got))
+		back, err := wire.DecodeBroadcast(got)
+		require.NoError(t, err)
+		require.Empty(t, cmp.Diff(m, back))
+	}
+	a, b := filled[domain.Hash](0xaa), filled[domain.Hash](0xbb)
+	for want, m := range map[string]wire.ExtensionMessage{
+		"00" + repeated("11") + repeated("22") + repeated("aa"): wire.Hello{
+			Context: filled[domain.ContextID](0x11), Identity: filled[domain.PublicKey](0x22), Nonce: a},
+		"01" + repeated("22") + repeated("bb") + sigHex: wire.HelloReply{
+			Identity: filled[domain.PublicKey](0x22), Nonce: b, Proof: sig},
+		"02" + sigHex: wire.HelloProof{Proof: sig},
+		"03":          wire.HeadsRequest{},
+		"04" + "01000000" + repeated("aa") + repeated("55"): wire.Heads{
+			DagHeads: []domain.Hash{a}, RootHash: filled[domain.Hash](0x55)},
+		"05" + "01000000" + repeated("aa") + "40000000": wire.HistoryRequest{From: []domain.Hash{a}, Limit: 64},
+		"06" + "01000000" + repeated("aa") + "01000000" + repeated("bb"): wire.History{
+			Entries: []wire.HistoryEntry{{Delta: a, Parents: []domain.Hash{b}}}},
+		"07" + "02000000" + repeated("aa") + repeated("bb"): wire.DeltasRequest{Deltas: []domain.Hash{a, b}},
+		"08" + "02000000" +
+			"020000000102" + repeated("22") + repeated("bb") + "01" + sigHex + "01" + "020000005b5d" +
+			"00000000" + repeated("00") + repeated("00") + "00" + "00" + "01": wire.Deltas{
+			Records: []wire.DeltaRecord{
+				{Delta: []byte{1, 2}, Author: wire.DeltaAuthor{Author: filled[domain.PublicKey](0x22), Events: b, Signature: &sig},
+					Events: []byte("[]")},
+				{Delta: []byte{}},
+			}, More: true},
+		"09" + repeated("aa"):              wire.ShareKey{SenderKey: domain.PrivateKey(a)},
+		"0a" + "06" + "02000000" + "6e6f":  wire.Refusal{Kind: errkind.PermissionDenied, Text: "no"},
+		"06" + "00000000":                  wire.History{Entries: []wire.HistoryEntry{}},
+		"05" + "00000000" + "ffffffff":     wire.HistoryRequest{From: []domain.Hash{}, Limit: 1<<32 - 1},
+		"08" + "00000000" + "00":           wire.Deltas{Records: []wire.DeltaRecord{}},
+		"04" + "00000000" + repeated("00"): wire.Heads{DagHeads: []domain.Hash{}},
+		"07" + "00000000":                  wire.DeltasRequest{Deltas: []domain.Hash{}},
+		"0a" + "00" + "00000000":           wire.Refusal{},
+		"01" + repeated("00") + repeated("00") + strings.Repeat("00", 64): wire.HelloReply{},
+	} {
+		got, err := wire.EncodeExtension(m)
+		require.NoError(t, err)
+		require.Equal(t, want, hex.EncodeToString(got))
+		back, err := wire.DecodeExtension(got)
+		require.NoError(t, err)
+		require.Empty(t, cmp.Diff(m, back, cmp.Comparer(func(a, b domain.PrivateKey) bool { return a == b })))
+	}
+	proof := wire.SessionProof{
+		Opener: true, Hello: wire.Hello{Context: filled[domain.ContextID](0x11), Identity: filled[domain.PublicKey](0x22), Nonce: a},
+		Reply: wire.HelloReply{Identity: filled[domain.PublicKey](0x33), Nonce: b, Proof: sig}, Opening: "A", Accept: "BC",
+	}
+	require.Equal(t, hex.EncodeToString([]byte("calimero-go/session/1"))+"01"+repeated("11")+repeated("22")+repeated("aa")+
+		repeated("33")+repeated("bb")+"0100000041"+"020000004243", hex.EncodeToString(proof.Message()))
+}
+
+func TestExtensionLimits(t *testing.T) {
+	t.Parallel()
+	for name, m := range map[string]wire.ExtensionMessage{
+		"history":      wire.History{Entries: make([]wire.HistoryEntry, wire.MaxHistory+1)},
+		"history from": wire.HistoryRequest{From: make([]domain.Hash, wire.MaxHistoryFrom+1)},
+		"deltas":       wire.DeltasRequest{Deltas: make([]domain.Hash, wire.MaxDeltas+1)},
+		"records":      wire.Deltas{Records: make([]wire.DeltaRecord, wire.MaxDeltas+1)},
+		"text":         wire.Refusal{Text: strings.Repeat("x", wire.MaxRefusal+1)},
+	} {
+		raw, err := wire.EncodeExtension(m)
+		require.NoError(t, err, name)
+		_, err = wire.DecodeExtension(raw)
+		require.ErrorIs(t, err, borsh.ErrMalformed, name)
+		require.ErrorContains(t, err, "the limit is", name)
+	}
+	for _, tag := range []byte{9, 0x7f, 0xbf, 0xc2, 0xff} {
+		_, err := wire.DecodeBroadcast([]byte{tag})
+		require.ErrorIs(t, err, borsh.ErrMalformed)
+	}
+	_, err := wire.DecodeExtension([]byte{11})
+	require.ErrorIs(t, err, borsh.ErrMalformed)
+}
+
+func TestDeltaAuthorRow(t *testing.T) {
+	t.Parallel()
+	context, delta := filled[domain.ContextID](0x11), filled[domain.Hash](0x33)
+	key := wire.DeltaAuthorKey(context, delta)
+	require.Equal(t, hex.EncodeToString([]byte("delta-author\x00\x00\x00\x00"))+repeated("11")+repeated("33"), hex.EncodeToString(key))
+	require.True(t, bytes.HasPrefix(key, wire.DeltaAuthorPrefix(context)))
+	gotContext, gotDelta, err := wire.ParseDeltaAuthorKey(key)
+	require.NoError(t, err)
+	require.Equal(t, context, gotContext)
+	require.Equal(t, delta, gotDelta)
+	_, _, err = wire.ParseDeltaAuthorKey(key[1:])
+	require.ErrorIs(t, err, wire.ErrKey)
+
+	sig := domain.Signature{1}
+	for _, row := range []wire.DeltaAuthor{{}, {Author: domain.PublicKey{1}, Events: domain.Hash{2}, Signature: &sig}} {
+		raw, err := wire.Encode(row)
+		require.NoError(t, err)
+		back, err := wire.Decode[wire.DeltaAuthor](raw)
+		require.NoError(t, err)
+		require.Equal(t, row, back)
+	}
+}
