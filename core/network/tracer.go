@@ -1,0 +1,172 @@
+package network
+
+import (
+	"slices"
+	"sync"
+
+	pubsub "github.com/libp2p/go-libp2p-pubsub"
+	pb "github.com/libp2p/go-libp2p-pubsub/pb"
+	"github.com/libp2p/go-libp2p/core/protocol"
+
+	"github.com/calimero-go/core/plugin-sdk/errkind"
+)
+
+// tracer listens to the router, which keeps its meshes to itself.
+type tracer struct {
+	self    PeerID
+	metrics *metrics
+
+	mu   sync.Mutex
+	mesh map[string]map[PeerID]struct{}
+	said map[PeerID]map[string]struct{} // topics of peers
+}
+
+var _ pubsub.RawTracer = (*tracer)(nil)
+
+func newTracer(self PeerID, m *metrics) *tracer {
+	return &tracer{self: self, metrics: m, mesh: map[string]map[PeerID]struct{}{}, said: map[PeerID]map[string]struct{}{}}
+}
+
+// meshPeers are the peers that get each message of a topic at once, in order of their ids.
+func (t *tracer) meshPeers(topic string) []PeerID {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	peers := make([]PeerID, 0, len(t.mesh[topic]))
+	for p := range t.mesh[topic] {
+		peers = append(peers, p)
+	}
+	slices.Sort(peers)
+	return peers
+}
+
+// Graft is called by the router.
+func (t *tracer) Graft(p PeerID, topic string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.mesh[topic] == nil {
+		t.mesh[topic] = map[PeerID]struct{}{}
+	}
+	t.mesh[topic][p] = struct{}{}
+}
+
+// Prune is called by the router.
+func (t *tracer) Prune(p PeerID, topic string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.drop(p, topic)
+}
+
+func (t *tracer) drop(p PeerID, topic string) {
+	delete(t.mesh[topic], p)
+	if len(t.mesh[topic]) == 0 {
+		delete(t.mesh, topic)
+	}
+}
+
+// Leave is called by the router.
+func (t *tracer) Leave(topic string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.mesh, topic)
+}
+
+// AddPeer is called by the router.
+func (t *tracer) AddPeer(PeerID, protocol.ID) {}
+
+// RemovePeer is called by the router.
+func (t *tracer) RemovePeer(p PeerID) { t.forget(p) }
+
+// forget drops what is known of a peer that is gone. The router does not call RemovePeer for peers it never reached.
+func (t *tracer) forget(p PeerID) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for topic := range t.mesh {
+		t.drop(p, topic)
+	}
+	delete(t.said, p)
+}
+
+// DeliverMessage is called by the router.
+func (t *tracer) DeliverMessage(m *pubsub.Message) { t.count(m, "accepted") }
+
+// RejectMessage is called by the router.
+func (t *tracer) RejectMessage(m *pubsub.Message, reason string) {
+	switch reason {
+	case pubsub.RejectValidationFailed:
+		reason = "rejected"
+	case pubsub.RejectValidationIgnored:
+		reason = "ignored"
+	}
+	t.count(m, reason)
+}
+
+// UndeliverableMessage is called by the router.
+func (t *tracer) UndeliverableMessage(m *pubsub.Message) { t.count(m, "undeliverable") }
+
+func (t *tracer) count(m *pubsub.Message, verdict string) {
+	if m.ReceivedFrom != t.self {
+		t.metrics.messages.WithLabelValues(verdict).Inc()
+	}
+}
+
+// Join is called by the router.
+func (t *tracer) Join(string) {}
+
+// ValidateMessage is called by the router.
+func (t *tracer) ValidateMessage(*pubsub.Message) {}
+
+// DuplicateMessage is called by the router.
+func (t *tracer) DuplicateMessage(*pubsub.Message) {}
+
+// ThrottlePeer is called by the router.
+func (t *tracer) ThrottlePeer(PeerID) {}
+
+// RecvRPC is called by the router.
+func (t *tracer) RecvRPC(*pubsub.RPC) {}
+
+// SendRPC is called by the router.
+func (t *tracer) SendRPC(*pubsub.RPC, PeerID) {}
+
+// DropRPC is called by the router.
+func (t *tracer) DropRPC(*pubsub.RPC, PeerID) {
+	t.metrics.messages.WithLabelValues("peer queue full").Inc()
+}
+
+// subscriptionFilter bounds what the router remembers of the topics of others.
+type subscriptionFilter struct{ trace *tracer }
+
+var _ pubsub.SubscriptionFilter = (*subscriptionFilter)(nil)
+
+// CanSubscribe allows own topics, which gossip checks.
+func (f *subscriptionFilter) CanSubscribe(string) bool { return true }
+
+// FilterIncomingSubscriptions is called by the router for each message with subscriptions.
+func (f *subscriptionFilter) FilterIncomingSubscriptions(p PeerID, subs []*pb.RPC_SubOpts) ([]*pb.RPC_SubOpts, error) {
+	t := f.trace
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	said := t.said[p]
+	if said == nil {
+		said = map[string]struct{}{}
+		t.said[p] = said
+	}
+	var kept []*pb.RPC_SubOpts
+	for _, s := range subs {
+		topic := s.GetTopicid()
+		switch _, known := said[topic]; {
+		case topic == "" || len(topic) > maxTopic:
+			continue
+		case !s.GetSubscribe():
+			if !known {
+				continue
+			}
+			delete(said, topic)
+		case !known && len(said) >= maxPeerTopics:
+			return nil, errkind.TooLarge.Errorf("%s is in more than %d topics", p, maxPeerTopics)
+		default:
+			said[topic] = struct{}{}
+		}
+		kept = append(kept, s)
+	}
+	return kept, nil
+}
