@@ -10,26 +10,26 @@ type Event interface{ event() }
 // forwarded. Own messages are no events.
 type MessageReceived struct{ Message }
 
-// PeerConnected: the first connection to a peer is there.
+// PeerConnected says that the first connection to a peer is there.
 type PeerConnected struct{ Peer PeerID }
 
-// PeerDisconnected: the last connection to a peer is gone.
+// PeerDisconnected says that the last connection to a peer is gone.
 type PeerDisconnected struct{ Peer PeerID }
 
-// PeerSubscribed: a peer is in a topic that this node is subscribed to. It comes also for peers that were in it before
+// PeerSubscribed says that a peer is in a topic that this node is subscribed to. It comes also for peers that were in it before
 // this node.
 type PeerSubscribed struct {
 	Peer  PeerID
 	Topic string
 }
 
-// PeerUnsubscribed: a peer left a topic that this node is subscribed to, or is gone.
+// PeerUnsubscribed says that a peer left a topic that this node is subscribed to, or is gone.
 type PeerUnsubscribed struct {
 	Peer  PeerID
 	Topic string
 }
 
-// Listening: the node listens on an address, with its port.
+// Listening says that the node listens on an address, with its port.
 type Listening struct{ Address string }
 
 func (MessageReceived) event()  {}

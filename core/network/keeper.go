@@ -132,7 +132,7 @@ func (k *keeper) connectedness(p PeerID, up bool) {
 }
 
 // jitter keeps nodes that lost each other from dialling in step.
-func jitter(d time.Duration) time.Duration { return d/2 + rand.N(d/2+1) } //nolint:gosec // no secret
+func jitter(d time.Duration) time.Duration { return d/2 + rand.N(d/2+1) }
 
 // serve dials until ctx ends; all dials have ended when it returns.
 func (k *keeper) serve(ctx context.Context) {

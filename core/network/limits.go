@@ -53,7 +53,7 @@ func ipNets(list ...netip.Prefix) []*net.IPNet {
 func newResourceManager(o Options) (p2p.ResourceManager, error) {
 	scaling := rcmgr.DefaultLimits
 	libp2p.SetDefaultServiceLimits(&scaling)
-	conns := rcmgr.LimitVal(o.MaxPeers * 2) //nolint:gosec // bounded by New
+	conns := rcmgr.LimitVal(o.MaxPeers * 2)
 	streams := rcmgr.LimitVal(o.MaxPeers * 32)
 	partial := rcmgr.PartialLimitConfig{
 		System: rcmgr.ResourceLimits{
@@ -78,7 +78,7 @@ func newResourceManager(o Options) (p2p.ResourceManager, error) {
 		},
 		ProtocolPeer: map[protocol.ID]rcmgr.ResourceLimits{},
 	}
-	limiter := rcmgr.NewFixedLimiter(partial.Build(scaling.Scale(int64(o.MaxMemory), 2*o.MaxPeers))) //nolint:gosec // bounded by New
+	limiter := rcmgr.NewFixedLimiter(partial.Build(scaling.Scale(int64(o.MaxMemory), 2*o.MaxPeers)))
 	v4, v6 := prefixLimits(o.MaxPeers)
 	return rcmgr.NewResourceManager(limiter, rcmgr.WithMetricsDisabled(),
 		rcmgr.WithLimitPerSubnet(

@@ -7,7 +7,6 @@ package network
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
@@ -341,5 +340,3 @@ func (m *manager) tooMany() error {
 func tooLate(what string) error {
 	return errkind.Precondition.Errorf("the network runs already: %s is set before", what)
 }
-
-var errStopped = fmt.Errorf("the network has stopped: %w", errkind.Unavailable)

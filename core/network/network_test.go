@@ -91,7 +91,7 @@ func serve(t *testing.T, s suture.Service, log *slog.Logger) (stop func()) {
 		}
 		stopped = true
 		cancel()
-		<-done
+		require.ErrorIs(t, <-done, context.Canceled)
 	}
 }
 

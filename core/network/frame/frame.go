@@ -68,8 +68,8 @@ func Write(w io.Writer, payload []byte) error {
 		return errkind.TooLarge.Errorf("a frame would have %d bytes of payload; %d are allowed", len(payload), MaxPayload)
 	}
 	var header [HeaderSize]byte
-	binary.BigEndian.PutUint32(header[:], uint32(len(payload))) //nolint:gosec // bounded above
-	if len(payload) <= firstBuffer {                            // one write, one packet
+	binary.BigEndian.PutUint32(header[:], uint32(len(payload)))
+	if len(payload) <= firstBuffer { // one write, one packet
 		_, err := w.Write(append(header[:], payload...))
 		return err
 	}

@@ -54,8 +54,8 @@ func (c *Client) Register(ctx context.Context, point peer.ID, namespace string, 
 	}
 	ttl := DefaultTTL
 	if r.TTL > 0 {
-		const most = 72 * 3600                              // the longest that points grant
-		ttl = time.Duration(min(r.TTL, most)) * time.Second //nolint:gosec // bounded
+		const most = 72 * 3600 // the longest that points grant
+		ttl = time.Duration(min(r.TTL, most)) * time.Second
 	}
 	return ttl, nil
 }
