@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -27,6 +28,7 @@ import (
 	"github.com/calimero-go/core/plugin-sdk/domain"
 	"github.com/calimero-go/core/plugin-sdk/errkind"
 	"github.com/calimero-go/core/plugin-sdk/runtime"
+	"github.com/calimero-go/core/plugin-sdk/runtimetest"
 	"github.com/calimero-go/core/plugin-sdk/storagetest"
 	"github.com/calimero-go/core/runtime-wasmer/wasmer"
 	samples "github.com/calimero-go/core/tests/apps"
@@ -397,4 +399,29 @@ func TestModuleOfAnApplicationThatIsNotHere(t *testing.T) {
 	require.NoError(t, err)
 	_, err = f.Module(t.Context(), domain.ApplicationID{1}, wire.ApplicationRecord{Bytecode: id})
 	require.ErrorIs(t, err, errkind.Unsupported)
+}
+
+// withoutJS is a runtime that does not announce what apps in JavaScript need.
+type withoutJS struct{ runtime.Plugin }
+
+func (r withoutJS) Engine(ctx context.Context) (runtime.Engine, error) {
+	e, err := r.Plugin.Engine(ctx)
+	e.Capabilities = slices.DeleteFunc(slices.Clone(e.Capabilities), func(c string) bool { return c == runtime.CapJS })
+	return e, err
+}
+
+func TestInstall_JavaScript(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, apps.Options{})
+	wasm, id := runtimetest.ScriptModule()
+	path := f.file(t, "js.wasm", wasm)
+	refuses := apps.New(f.db, f.blobs, withoutJS{f.runtime}, apps.Options{})
+	_, err := refuses.InstallPath(t.Context(), path, nil, "", "")
+	require.ErrorIs(t, err, errkind.Unsupported)
+	require.ErrorContains(t, err, `capability "js"`)
+	f.empty(t)
+	_, err = f.runtime.Inspect(t.Context(), id)
+	require.ErrorIs(t, err, errkind.NotFound, "the runtime forgot the module")
+	_, err = f.InstallPath(t.Context(), path, nil, "", "")
+	require.NoError(t, err)
 }

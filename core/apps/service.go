@@ -272,7 +272,10 @@ func (s *Service) check(ctx context.Context, wasm []byte) error {
 	if err != nil {
 		return errkind.Of(err).Errorf("prepare module: %w", err)
 	}
-	if err := checkModule(info); err != nil {
+	if err = checkModule(info); err == nil {
+		err = s.checkRuntime(ctx, info)
+	}
+	if err != nil {
 		if ferr := s.runtime.Forget(ctx, []domain.Hash{id}, nil); ferr != nil {
 			s.opts.Logger.Warn("runtime keeps a module that was refused", "module", id, "error", ferr)
 		}
@@ -290,6 +293,25 @@ func checkModule(info runtime.ModuleInfo) error {
 	})
 	if !hasMemory {
 		return errkind.Invalid.Errorf("module exports no memory named \"memory\": build it with the Calimero SDK")
+	}
+	return nil
+}
+
+// checkRuntime refuses a module that needs more than the runtime plugin announces.
+func (s *Service) checkRuntime(ctx context.Context, info runtime.ModuleInfo) error {
+	js := slices.IndexFunc(info.Imports, func(i runtime.Import) bool {
+		return i.Module == guestabi.Module && strings.HasPrefix(i.Name, "js_")
+	})
+	if js < 0 {
+		return nil
+	}
+	engine, err := s.runtime.Engine(ctx)
+	if err != nil {
+		return fmt.Errorf("ask the runtime for its capabilities: %w", err)
+	}
+	if !slices.Contains(engine.Capabilities, runtime.CapJS) {
+		return errkind.Unsupported.Errorf("module imports %q, for which the runtime plugin must announce the capability %q, "+
+			"and %s does not: use one that does", info.Imports[js].Name, runtime.CapJS, engine.Name)
 	}
 	return nil
 }

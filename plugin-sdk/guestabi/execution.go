@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/calimero-go/core/plugin-sdk/crdt"
+	"github.com/calimero-go/core/plugin-sdk/crdt/collections"
 	"github.com/calimero-go/core/plugin-sdk/domain"
 	"github.com/calimero-go/core/plugin-sdk/errkind"
 	"github.com/calimero-go/core/plugin-sdk/runtime"
@@ -74,7 +75,7 @@ type Execution struct {
 
 	starting  bool
 	committed bool
-	actions   []crdt.Action
+	writer    *collections.Writer // of the guest's collections, and of the root entity
 
 	result   runtime.Result
 	returned bool
@@ -224,14 +225,22 @@ func (x *Execution) log(m memory, a []uint64) (uint64, error) {
 	if err := x.checkUTF8(s); err != nil {
 		return 0, err
 	}
-	if uint64(len(x.result.Logs)) >= x.limits.MaxLogs {
-		return 0, ErrLogs
-	}
-	if uint64(len(s)) > x.limits.MaxLogSize {
-		return 0, ErrLogLength
+	if err := x.logRoom(len(s)); err != nil {
+		return 0, err
 	}
 	x.result.Logs = append(x.result.Logs, string(s))
 	return 0, nil
+}
+
+// logRoom refuses a log that is one too many or too long.
+func (x *Execution) logRoom(size int) error {
+	if uint64(len(x.result.Logs)) >= x.limits.MaxLogs {
+		return ErrLogs
+	}
+	if uint64(size) > x.limits.MaxLogSize {
+		return ErrLogLength
+	}
+	return nil
 }
 
 func (x *Execution) event(m memory, ptr uint64) (runtime.Event, error) {

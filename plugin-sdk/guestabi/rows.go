@@ -62,6 +62,16 @@ func (x *Execution) get(k runtime.Key) (*row, error) {
 	return e, nil
 }
 
+// written is the row to put a value into that does not depend on what is there.
+func (x *Execution) written(k runtime.Key) *row {
+	e := x.rows.known[k]
+	if e == nil {
+		e = &row{}
+		x.rows.known[k] = e
+	}
+	return e
+}
+
 // put writes a row; found false removes it. value must not change afterwards.
 func (x *Execution) put(k runtime.Key, e *row, value []byte, found bool) error {
 	size := x.rows.bytes + len(value)
@@ -102,6 +112,9 @@ func (x *Execution) keyBuffer(m memory, ptr uint64) (buffer, error) {
 func (x *Execution) attached(s runtime.Scope) bool { return s == runtime.ScopeState || x.Private }
 
 func (x *Execution) readRow(m memory, scope runtime.Scope, a []uint64) (uint64, error) {
+	if err := x.settle(); err != nil {
+		return 0, err
+	}
 	b, err := x.keyBuffer(m, a[0])
 	if err != nil {
 		return 0, err
@@ -118,6 +131,9 @@ func (x *Execution) readRow(m memory, scope runtime.Scope, a []uint64) (uint64, 
 }
 
 func (x *Execution) removeRow(m memory, scope runtime.Scope, a []uint64) (uint64, error) {
+	if err := x.settle(); err != nil {
+		return 0, err
+	}
 	b, err := x.keyBuffer(m, a[0])
 	if err != nil {
 		return 0, err
@@ -169,6 +185,9 @@ func (x *Execution) storageRemove(m memory, a []uint64) (uint64, error) {
 }
 
 func (x *Execution) storageWrite(m memory, a []uint64) (uint64, error) {
+	if err := x.settle(); err != nil {
+		return 0, err
+	}
 	k, ok, value, err := x.pair(m, runtime.ScopeState, a)
 	if err != nil || !ok {
 		return 0, err
@@ -200,10 +219,5 @@ func (x *Execution) privateWrite(m memory, a []uint64) (uint64, error) {
 	if !ok {
 		return 1, nil // dropped, and said to be written, as in the reference
 	}
-	e := x.rows.known[k]
-	if e == nil {
-		e = &row{}
-		x.rows.known[k] = e
-	}
-	return 1, x.put(k, e, bytes.Clone(value), true)
+	return 1, x.put(k, x.written(k), bytes.Clone(value), true)
 }

@@ -83,7 +83,7 @@ func Run(t *testing.T, start func(testing.TB) runtime.Plugin) {
 		has[c] = true
 	}
 	_, id := Kit()
-	for _, list := range [][]testCase{moduleCases, callCases, rowCases, stopCases, boundCases, loadCases} {
+	for _, list := range [][]testCase{moduleCases, callCases, rowCases, stopCases, boundCases, loadCases, collectionCases} {
 		for _, c := range list {
 			t.Run(c.name, func(t *testing.T) {
 				for _, n := range c.needs {

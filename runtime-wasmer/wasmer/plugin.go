@@ -68,7 +68,7 @@ func newPlugin(c Compiler, self bool) *Plugin {
 	return p
 }
 
-var capabilities = []string{runtime.CapFuel, runtime.CapDeadline, runtime.CapMemoryLimit, runtime.CapRowCopy, runtime.CapBlobs}
+var capabilities = []string{runtime.CapFuel, runtime.CapDeadline, runtime.CapMemoryLimit, runtime.CapRowCopy, runtime.CapBlobs, runtime.CapJS}
 
 // Info implements base.Plugin.
 func (p *Plugin) Info(context.Context) (base.Info, error) {

@@ -214,7 +214,6 @@ func TestHostileRows(t *testing.T) {
 	})
 }
 
-
 // TestActionsAreBounded: a guest may change one entity for ever.
 func TestActionsAreBounded(t *testing.T) {
 	t.Parallel()

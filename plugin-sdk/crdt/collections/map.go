@@ -81,7 +81,9 @@ func (m *Map) Remove(key []byte) ([]byte, error) {
 }
 
 // Contains reports whether the map has a key.
-func (m *Map) Contains(key []byte) (bool, error) { return m.w.has(m.entries, crdt.EntryID(m.entries, key)) }
+func (m *Map) Contains(key []byte) (bool, error) {
+	return m.w.has(m.entries, crdt.EntryID(m.entries, key))
+}
 
 // Each calls yield with all keys and values in the order of their creation, until it fails.
 func (m *Map) Each(yield func(key, value []byte) error) error {

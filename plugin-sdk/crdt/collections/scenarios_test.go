@@ -391,4 +391,3 @@ func number(n uint64) any {
 	}
 	return n
 }
-
