@@ -70,7 +70,17 @@ func (s *DeltaStatement) DecodeBorsh(d *borsh.Decoder) {
 // SignedDelta is a StateDelta with its author's signature, on the context's topic.
 type SignedDelta struct {
 	StateDelta
-	Signature domain.Signature // of the DeltaStatement
+	// Actions is that of the statement, so that who cannot open the artifact can verify the signature too.
+	Actions   domain.Hash
+	Signature domain.Signature
+}
+
+// Statement is what the signature is of.
+func (s *SignedDelta) Statement() DeltaStatement {
+	return DeltaStatement{
+		Context: s.Context, Author: s.Author, Delta: s.Delta, HLC: s.HLC, RootHash: s.RootHash, Actions: s.Actions,
+		Events: EventsDigest(s.Events),
+	}
 }
 
 func (SignedDelta) broadcastTag() uint8 { return tagSignedDelta }
@@ -78,12 +88,14 @@ func (SignedDelta) broadcastTag() uint8 { return tagSignedDelta }
 // EncodeBorsh writes the message.
 func (s SignedDelta) EncodeBorsh(e *borsh.Encoder) {
 	s.StateDelta.EncodeBorsh(e)
+	e.Raw(s.Actions[:])
 	e.Raw(s.Signature[:])
 }
 
 // DecodeBorsh reads the message.
 func (s *SignedDelta) DecodeBorsh(d *borsh.Decoder) {
 	s.StateDelta.DecodeBorsh(d)
+	s.Actions = d.Array32("actions")
 	s.Signature = readSignature(d, "signature")
 }
 
@@ -136,6 +148,17 @@ type DeltaRecord struct {
 	Delta  []byte // the borsh form of a crdt.CausalDelta
 	Author DeltaAuthor
 	Events []byte // EncodeEvents; nil: none, or not kept
+}
+
+// Causal returns the borsh form of the row's crdt.CausalDelta.
+func (c ContextDagDelta) Causal() ([]byte, error) {
+	e := borsh.NewEncoder(make([]byte, 0, 32+4+32*len(c.Parents)+len(c.Actions)+24+32))
+	e.Raw(c.DeltaID[:])
+	putHashes(e, c.Parents)
+	e.Raw(c.Actions)
+	c.HLC.EncodeBorsh(e)
+	e.Raw(c.ExpectedRootHash[:])
+	return e.Finish()
 }
 
 const minDeltaRecord = 4 + 32 + 32 + 1 + 1

@@ -44,10 +44,11 @@ const (
 	MaxRefusal     = 1 << 10  // bytes of a Refusal's text
 )
 
-// Hello begins a session about one context: who asks, and a challenge.
+// Hello begins a session about one context: who asks, who shall answer, and a challenge.
 type Hello struct {
 	Context  domain.ContextID
 	Identity domain.PublicKey
+	Want     domain.PublicKey // zero: any member
 	Nonce    [32]byte
 }
 
@@ -57,6 +58,7 @@ func (Hello) extensionTag() uint8 { return tagHello }
 func (h Hello) EncodeBorsh(e *borsh.Encoder) {
 	e.Raw(h.Context[:])
 	e.Raw(h.Identity[:])
+	e.Raw(h.Want[:])
 	e.Raw(h.Nonce[:])
 }
 
@@ -64,6 +66,7 @@ func (h Hello) EncodeBorsh(e *borsh.Encoder) {
 func (h *Hello) DecodeBorsh(d *borsh.Decoder) {
 	h.Context = d.Array32("context_id")
 	h.Identity = d.Array32("identity")
+	h.Want = d.Array32("want")
 	h.Nonce = d.Array32("nonce")
 }
 
@@ -104,11 +107,11 @@ func (h *HelloProof) DecodeBorsh(d *borsh.Decoder) { h.Proof = readSignature(d, 
 // SessionProof is what a side of a session signs with its identity. The peer ids are those the transport has proven, so
 // that a proof cannot be passed on by somebody in between.
 type SessionProof struct {
-	Opener  bool // whose proof it is
-	Hello   Hello
-	Reply   HelloReply // its proof does not count
-	Opening string     // peer id of the opener, as text
-	Accept  string     // peer id of the acceptor, as text
+	Opener   bool // whose proof it is
+	Hello    Hello
+	Reply    HelloReply // its proof does not count
+	Opening  string     // bytes of the opener's peer id
+	Accepter string     // bytes of the acceptor's peer id
 }
 
 // Message is what is signed.
@@ -120,7 +123,7 @@ func (p SessionProof) Message() []byte {
 	e.Raw(p.Reply.Identity[:])
 	e.Raw(p.Reply.Nonce[:])
 	e.Bytes([]byte(p.Opening))
-	e.Bytes([]byte(p.Accept))
+	e.Bytes([]byte(p.Accepter))
 	out, _ := e.Finish() // cannot fail: peer ids are short
 	return out
 }

@@ -76,7 +76,8 @@ func TestExtensionBytes(t *testing.T) {
 	}
 	for want, m := range map[string]wire.Broadcast{
 		"c0" + repeated("11") + repeated("22") + repeated("33") + "01000000" + repeated("00") + timestampHex + repeated("55") +
-			"02000000dead" + "09" + strings.Repeat("00", 11) + "00" + "00000000" + sigHex: wire.SignedDelta{StateDelta: delta, Signature: sig},
+			"02000000dead" + "09" + strings.Repeat("00", 11) + "00" + "00000000" + repeated("66") + sigHex: wire.SignedDelta{
+			StateDelta: delta, Actions: filled[domain.Hash](0x66), Signature: sig},
 		"c1" + statementHex() + "00000100" + sigHex: wire.DeltaAnnounce{DeltaStatement: statement(), Size: 65536, Signature: sig},
 	} {
 		got, err := wire.EncodeBroadcast(m)
@@ -88,8 +89,9 @@ func TestExtensionBytes(t *testing.T) {
 	}
 	a, b := filled[domain.Hash](0xaa), filled[domain.Hash](0xbb)
 	for want, m := range map[string]wire.ExtensionMessage{
-		"00" + repeated("11") + repeated("22") + repeated("aa"): wire.Hello{
-			Context: filled[domain.ContextID](0x11), Identity: filled[domain.PublicKey](0x22), Nonce: a},
+		"00" + repeated("11") + repeated("22") + repeated("44") + repeated("aa"): wire.Hello{
+			Context: filled[domain.ContextID](0x11), Identity: filled[domain.PublicKey](0x22), Want: filled[domain.PublicKey](0x44),
+			Nonce: a},
 		"01" + repeated("22") + repeated("bb") + sigHex: wire.HelloReply{
 			Identity: filled[domain.PublicKey](0x22), Nonce: b, Proof: sig},
 		"02" + sigHex: wire.HelloProof{Proof: sig},
@@ -127,10 +129,35 @@ func TestExtensionBytes(t *testing.T) {
 	}
 	proof := wire.SessionProof{
 		Opener: true, Hello: wire.Hello{Context: filled[domain.ContextID](0x11), Identity: filled[domain.PublicKey](0x22), Nonce: a},
-		Reply: wire.HelloReply{Identity: filled[domain.PublicKey](0x33), Nonce: b, Proof: sig}, Opening: "A", Accept: "BC",
+		Reply: wire.HelloReply{Identity: filled[domain.PublicKey](0x33), Nonce: b, Proof: sig}, Opening: "A", Accepter: "BC",
 	}
-	require.Equal(t, hex.EncodeToString([]byte("calimero-go/session/1"))+"01"+repeated("11")+repeated("22")+repeated("aa")+
+	require.Equal(t, hex.EncodeToString([]byte("calimero-go/session/1"))+"01"+repeated("11")+repeated("22")+repeated("00")+repeated("aa")+
 		repeated("33")+repeated("bb")+"0100000041"+"020000004243", hex.EncodeToString(proof.Message()))
+}
+
+func TestStatementOfASignedDelta(t *testing.T) {
+	t.Parallel()
+	want := statement()
+	s := wire.SignedDelta{StateDelta: wire.StateDelta{
+		Context: want.Context, Author: want.Author, Delta: want.Delta, HLC: want.HLC, RootHash: want.RootHash, Events: []byte("[]"),
+	}, Actions: want.Actions}
+	require.Equal(t, want, s.Statement())
+}
+
+// TestCausalFormOfARow: a stored delta becomes what peers are given without being decoded.
+func TestCausalFormOfARow(t *testing.T) {
+	t.Parallel()
+	actions := []crdt.Action{{Kind: crdt.Add, ID: crdt.ID{1}, Data: []byte("x")}, {Kind: crdt.Compare, ID: crdt.ID{2}}}
+	want := crdt.NewCausalDelta([]domain.Hash{{7}, {8}}, actions, crdt.Timestamp{Time: 9, ID: borsh.U128{Lo: 1}}, domain.Hash{3})
+	encoded, err := crdt.EncodeActions(actions)
+	require.NoError(t, err)
+	got, err := wire.ContextDagDelta{
+		DeltaID: want.ID, Parents: want.Parents, Actions: encoded, HLC: want.HLC, ExpectedRootHash: want.ExpectedRootHash,
+	}.Causal()
+	require.NoError(t, err)
+	whole, err := borsh.Marshal(want)
+	require.NoError(t, err)
+	require.Equal(t, whole, got)
 }
 
 func TestExtensionLimits(t *testing.T) {
