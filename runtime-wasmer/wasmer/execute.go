@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"time"
 
@@ -113,7 +114,13 @@ func (r *run) run() (*runtime.Result, error) {
 
 // call drives guestabi over an instance.
 func (r *run) call() (*runtime.Result, error) {
+	var clock func() uint64
+	var random io.Reader
+	if r.p.sources != nil {
+		clock, random = r.p.sources(r.e)
+	}
 	r.x = guestabi.New(guestabi.Config{
+		Clock: clock, Random: random,
 		Context: r.e.Context, Executor: r.e.Executor, Input: r.e.Input, Limits: r.e.Budget.Limits, View: r,
 		Private: r.e.HasPrivate, Blobs: r, TimeFloor: r.e.TimeFloor,
 		Stopped: func() error {

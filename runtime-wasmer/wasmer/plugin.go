@@ -36,6 +36,7 @@ const mib = 1 << 20
 type Plugin struct {
 	compile Compiler
 	self    bool // compile in a child process of the running program
+	sources Sources
 
 	mu         sync.Mutex
 	configured bool
@@ -57,6 +58,17 @@ var _ runtime.Plugin = (*Plugin)(nil)
 // New makes a plugin that compiles in this process, for tests and benchmarks
 // that link it in.
 func New() runtime.Plugin { return newPlugin(Build, false) }
+
+// Sources are what a guest sees and its input does not decide: the clock, in ns since 1970, and the source of its random
+// bytes. One that is nil stands for the system's.
+type Sources func(e *runtime.Execute) (clock func() uint64, random io.Reader)
+
+// NewRepeatable is New with sources of the caller's, for tests that run the same execution twice.
+func NewRepeatable(s Sources) runtime.Plugin {
+	p := newPlugin(Build, false)
+	p.sources = s
+	return p
+}
 
 // NewIsolated makes the plugin of the shipped program: it compiles in a child
 // process, which the program must answer with CompileMain.

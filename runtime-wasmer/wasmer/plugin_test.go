@@ -5,21 +5,25 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	goruntime "runtime"
 	"runtime/debug"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 	"github.com/zclconf/go-cty/cty"
 
 	"github.com/calimero-go/core/plugin-sdk/base"
+	"github.com/calimero-go/core/plugin-sdk/domain"
 	"github.com/calimero-go/core/plugin-sdk/errkind"
 	"github.com/calimero-go/core/plugin-sdk/runtime"
 	"github.com/calimero-go/core/plugin-sdk/runtimetest"
 	"github.com/calimero-go/core/runtime-wasmer/wasmer"
+	"github.com/calimero-go/core/tests/apps"
 )
 
 func TestConfigureNamesWhatIsWrong(t *testing.T) {
@@ -219,4 +223,36 @@ func TestHashIsChecked(t *testing.T) {
 	wasm, _ := runtimetest.Kit()
 	_, err := p.Prepare(context.Background(), sha256.Sum256([]byte("other")), maxModule, bytes.NewReader(wasm))
 	require.ErrorIs(t, err, errkind.Invalid)
+}
+
+// TestRepeatable: with sources of the test's own, an execution runs twice the same.
+func TestRepeatable(t *testing.T) {
+	t.Parallel()
+	wasm, err := apps.Wasm("rogue")
+	require.NoError(t, err)
+	var asked atomic.Int64
+	p := configured(t, wasmer.NewRepeatable(func(e *runtime.Execute) (func() uint64, io.Reader) {
+		asked.Add(1)
+		if e.Executor == (domain.PublicKey{9}) {
+			return nil, nil
+		}
+		return func() uint64 { return 1234 }, bytes.NewReader(bytes.Repeat([]byte{7}, 100))
+	}), t.TempDir(), nil)
+	info := prepare(t, p, wasm)
+	lane := openLane(t, p)
+	host := &core{}
+	first := execution(info.ID, "init", []byte("{}"))
+	first.Kind = runtime.Init
+	host.apply(execute(t, lane, first, host).Writes)
+	call := func(method, input string) *runtime.Execute {
+		e := execution(info.ID, method, []byte(input))
+		e.State.Version = 2 // init's rows are the core's now
+		return e
+	}
+	require.Equal(t, "[7,7,7]", string(execute(t, lane, call("random", `{"n":3}`), host).Value))
+	require.Equal(t, "1234", string(execute(t, lane, call("now", `{}`), host).Value))
+	require.EqualValues(t, 3, asked.Load())
+	system := call("random", `{"n":8}`)
+	system.Executor = domain.PublicKey{9}
+	require.NotEqual(t, "[7,7,7,7,7,7,7,7]", string(execute(t, lane, system, host).Value))
 }

@@ -20,8 +20,8 @@ type Call struct {
 
 // Authored is what becomes of a call.
 type Authored struct {
-	// Actions are those of the delta to be made. The executor's own user actions are not signed yet; signing changes
-	// neither rows nor root. There may be none.
+	// Actions are those of the delta to be made, the last one its mark ([VerifyMark]). The executor's own user actions are
+	// not signed yet; signing changes neither rows, root nor mark. There may be none.
 	Actions []crdt.Action
 	// Change holds the engine's rows, the root hash, both of the delta and of the context, and the verdicts on Actions.
 	Change Change
@@ -73,6 +73,9 @@ func Author(view View, call Call) (Authored, error) {
 		return Authored{}, err
 	}
 	out.dropRefused()
+	if err = out.mark(before, &call); err != nil {
+		return Authored{}, err
+	}
 	if out.Raw, err = raw(before, &call); err != nil {
 		return Authored{}, err
 	}
@@ -96,7 +99,9 @@ func (a *Authored) dropRefused() {
 // keys are the rows that the call names.
 func (c *Call) keys() []crdt.StateKey {
 	root := crdt.TreeRoot(c.Context)
-	keys := []crdt.StateKey{crdt.IndexKey(root), crdt.EntryKey(crdt.StateEntryID)}
+	keys := []crdt.StateKey{
+		crdt.IndexKey(root), crdt.IndexKey(crdt.StateEntryID), crdt.EntryKey(crdt.StateEntryID),
+	}
 	for i := range c.Actions {
 		keys = append(keys, crdt.IndexKey(c.Actions[i].ID), crdt.SyncStateKey(c.Actions[i].ID))
 		for k := range c.Actions[i].Ancestors {

@@ -312,9 +312,8 @@ func TestAuthorDropsWhatAllRefuse(t *testing.T) {
 	}}
 	out, err := engine.Author(rows, call)
 	require.NoError(t, err)
-	require.Equal(t, call.Actions[:1], out.Actions)
+	require.Equal(t, call.Actions[:1], unmarked(t, out, call.Executor))
 	require.Len(t, out.Refused, 2)
-	require.Len(t, out.Change.Verdicts, 1)
 }
 
 type countingView struct {

@@ -1,6 +1,7 @@
 package engine_test
 
 import (
+	"errors"
 	"flag"
 	"maps"
 	"os"
@@ -306,6 +307,9 @@ func TestAuthorAndReceiversAgree(t *testing.T) {
 		}
 		delete(author, own)
 		crdt.SignUserActions(out.Actions, key)
+		if err := engine.VerifyMark(out.Actions, call.Executor); err != nil && !errors.Is(err, engine.ErrUnmarked) {
+			t.Fatal(err)
+		}
 		change := applyRapid(t, receiver, out.Actions, w.options())
 		compareRapid(t, author, receiver)
 		if change.Root != out.Change.Root {

@@ -4,6 +4,7 @@ import (
 	"compress/gzip"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -338,7 +339,7 @@ func TestAuthors(t *testing.T) {
 		require.Equal(t, domain.Hash(l.Out.Root), out.Change.Root, l.Name)
 		require.Empty(t, out.Raw, l.Name)
 		crdt.SignUserActions(out.Actions, key)
-		published, err := crdt.EncodeArtifact(out.Actions)
+		published, err := crdt.EncodeArtifact(unmarked(t, out, call.Executor))
 		require.NoError(t, err, l.Name)
 		require.Equal(t, []byte(*l.Out.Published), published, l.Name)
 
@@ -352,6 +353,20 @@ func TestAuthors(t *testing.T) {
 		apply(t, receiver, out.Actions, c.options())
 		requireRows(t, want, receiver, l.Name+": receiver")
 	}
+}
+
+// unmarked returns the actions of a delta without its mark, if it has one, which must be good.
+func unmarked(t testing.TB, out engine.Authored, author domain.PublicKey) []crdt.Action {
+	t.Helper()
+	err := engine.VerifyMark(out.Actions, author)
+	if errors.Is(err, engine.ErrUnmarked) {
+		return out.Actions
+	}
+	require.NoError(t, err)
+	last := len(out.Actions) - 1
+	require.Len(t, out.Change.Verdicts, last+1)
+	require.Equal(t, engine.Ignored, out.Change.Verdicts[last].Outcome)
+	return out.Actions[:last]
 }
 
 func requireSoundEdits(t testing.TB, before engine.Rows, rows []engine.Row) {
