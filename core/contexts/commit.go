@@ -7,45 +7,25 @@ import (
 	"github.com/calimero-go/core/core/contexts/executor"
 	"github.com/calimero-go/core/core/store"
 	"github.com/calimero-go/core/core/wire"
+	"github.com/calimero-go/core/plugin-sdk/crdt/engine"
 	"github.com/calimero-go/core/plugin-sdk/domain"
 	"github.com/calimero-go/core/plugin-sdk/errkind"
 	"github.com/calimero-go/core/plugin-sdk/runtime"
 )
 
-// engine decides which rows a call's result becomes. It is the seam for the state engine: guest result → engine →
-// commit.
-type engine interface {
-	// local returns the change of a call that committed.
-	local(ctx context.Context, id domain.ContextID, r *runtime.Result) (change, error)
-}
-
-// change is what one call does to a context.
-type change struct {
-	// root is the context's root hash afterwards.
-	root domain.Hash
-	// rows are the rows to commit.
-	rows []runtime.Row
-	// corrected are those that differ from what the guest wrote.
-	corrected []runtime.Row
-}
-
-// guestRows commits what the guest wrote.
-type guestRows struct{}
-
-func (guestRows) local(_ context.Context, _ domain.ContextID, r *runtime.Result) (change, error) {
-	return change{root: *r.RootHash, rows: r.Writes}, nil
-}
-
 // commit commits what a call did as one batch. The caller holds the context's lock. A commit that has begun is not given
 // up with the caller.
-func (m *manager) commit(ctx context.Context, e *entry, h *host, res *executor.Result, key *domain.PrivateKey) error {
+func (m *manager) commit(ctx context.Context, e *entry, h *host, c *call, res *executor.Result, key *domain.PrivateKey) error {
 	b := m.opts.DB.Batch()
 	defer b.Abandon()
-	st, err := m.stage(ctx, b, e.id, h, e.meta, res, key)
+	st, err := m.stage(ctx, b, e, h, c, res, key)
 	if err != nil {
 		return err
 	}
-	store.ContextMeta.Put(b, e.id, st.meta)
+	if st.delta == nil && b.Len() == 0 {
+		return nil // nothing of the call is left: its overlay is discarded
+	}
+	st.put(b, e.id)
 	if err := b.Commit(context.WithoutCancel(ctx)); err != nil {
 		e.forget()
 		return err
@@ -56,45 +36,101 @@ func (m *manager) commit(ctx context.Context, e *entry, h *host, res *executor.R
 	return nil
 }
 
-// staged is a result whose rows, delta and blobs are in a batch.
+// staged is what becomes of a context by a batch that has its rows, delta and blobs.
 type staged struct {
-	// meta is the context's row afterwards.
-	meta wire.ContextMeta
-	// exec is the execution; corrected are the rows that its overlay has otherwise.
-	exec      uint64
-	corrected []runtime.Row
-	// latest is the latest time of its actions, size what it writes in bytes.
-	latest uint64
-	size   int
+	meta  wire.ContextMeta
+	local wire.ContextLocal
+	// exec is the execution of a call.
+	exec uint64
+	// rows are those that change, corrected those that the overlay of exec has otherwise.
+	rows, corrected []runtime.Row
+	// delta is nil when a call left no action.
+	delta *wire.ContextDagDelta
+	// size is what is written, in bytes.
+	size int
 }
 
-// stage makes the delta of a result, with the heads of before as parents, and adds it to b with rows and blobs.
-func (m *manager) stage(ctx context.Context, b *store.Batch, id domain.ContextID, h *host, before wire.ContextMeta,
-	res *executor.Result, key *domain.PrivateKey) (staged, error) {
-	ch, err := m.engine.local(ctx, id, res.Result)
+// put adds the context's own rows.
+func (st *staged) put(b *store.Batch, id domain.ContextID) {
+	store.ContextMeta.Put(b, id, st.meta)
+	store.ContextLocal.Put(b, id, st.local)
+}
+
+// stage makes of a guest's result what is committed (convergence.md §3): the engine's rows and a delta with the context's
+// heads as parents, the rows under the guest's own keys, private rows, blobs.
+func (m *manager) stage(ctx context.Context, b *store.Batch, e *entry, h *host, c *call, res *executor.Result,
+	key *domain.PrivateKey) (staged, error) {
+	st := staged{meta: e.meta, local: e.local, exec: res.Exec}
+	actions, err := actionsOf(res.Artifact)
 	if err != nil {
-		return staged{}, err
+		return st, guestsFault(err)
 	}
-	delta, latest, err := newDelta(res.Artifact, before.DagHeads, key, ch.root, m.clock.now(), m.opts.MaxDelta)
+	own := engine.Call{Context: e.id, Executor: c.executor, Actions: actions}
+	for i := range res.Writes {
+		w := &res.Writes[i]
+		if w.Scope == runtime.ScopeState {
+			own.Writes = append(own.Writes, engine.Row{Key: w.K, Absent: w.Absent, Value: w.Value, Digest: w.Digest})
+		} else {
+			st.rows = append(st.rows, *w)
+		}
+	}
+	v := m.view(ctx, e)
+	v.knowShadows(actions)
+	authored, err := engine.Author(v, own)
 	if err != nil {
-		return staged{}, guestsFault(err)
+		return st, guestsFault(err)
 	}
-	b.Rows(id, ch.rows)
-	store.Delta.Put(b, store.DeltaKey{Context: id, Delta: delta.DeltaID}, delta)
-	st := staged{
-		meta: wire.ContextMeta{
-			ApplicationID: before.ApplicationID, RootHash: ch.root, DagHeads: []domain.Hash{delta.DeltaID},
-		},
-		exec: res.Exec, corrected: ch.corrected, latest: latest, size: size(ch.rows) + len(delta.Actions),
+	m.reportVerdicts(e.id, c.executor, authored.Refused)
+	m.reportVerdicts(e.id, c.executor, authored.Change.Dropped())
+	if root := authored.Change.Root; root != *res.RootHash {
+		m.metrics.roots.Inc()
+		m.opts.Logger.Warn("the application computed another root hash than the node", "context", e.id, "method", c.method,
+			"application", *res.RootHash, "node", root)
 	}
+	st.rows = append(st.rows, stateRows(authored.Rows())...)
+	st.corrected = stateRows(authored.Corrected)
+	st.meta.RootHash = authored.Change.Root
+	st.local.Seen = max(st.local.Seen, res.Usage.Time, engine.LatestTime(authored.Actions))
+	st.local.Shadows = st.local.Shadows || v.hasShadow(authored.Change.Rows)
+	if len(authored.Actions) > 0 {
+		delta, err := newDelta(authored.Actions, e.meta.DagHeads, key, st.meta.RootHash, m.clock.now(), m.opts.MaxDelta)
+		if err != nil {
+			return st, guestsFault(err)
+		}
+		st.delta, st.meta.DagHeads = &delta, []domain.Hash{delta.DeltaID}
+		store.Delta.Put(b, store.DeltaKey{Context: e.id, Delta: delta.DeltaID}, delta)
+		st.size = len(delta.Actions)
+	}
+	b.Rows(e.id, st.rows)
+	st.size += size(st.rows)
 	return st, h.publish(b)
+}
+
+// stateRows are the engine's rows as rows of the store and of the runtime's copy.
+func stateRows(rows []engine.Row) []runtime.Row {
+	out := make([]runtime.Row, len(rows))
+	for i, r := range rows {
+		out[i] = runtime.Row{
+			Key: runtime.Key{Scope: runtime.ScopeState, K: r.Key}, Absent: r.Absent, Value: r.Value, Edits: r.Edits,
+		}
+	}
+	return out
+}
+
+// reportVerdicts tells of actions that were refused.
+func (m *manager) reportVerdicts(id domain.ContextID, author domain.PublicKey, refused []engine.Verdict) {
+	for _, v := range refused {
+		m.metrics.actions.WithLabelValues(v.Reason.String()).Inc()
+		m.opts.Logger.Warn("an action of a delta is refused", "context", id, "author", author, "entity", v.ID,
+			"action", v.Kind, "reason", v.Reason)
+	}
 }
 
 // committed takes over what a committed batch made of the context.
 func (e *entry) committed(st staged) {
-	e.meta, e.known = st.meta, true
+	e.meta, e.local, e.known = st.meta, st.local, true
 	e.copy.Accept(st.exec, st.corrected)
-	e.floor = max(e.floor, st.latest)
+	e.hot.put(e.generation, st.rows)
 }
 
 // guestsFault tells the caller, in its text, what the application committed that cannot be.
@@ -107,8 +143,8 @@ func guestsFault(err error) error {
 
 func size(rows []runtime.Row) int {
 	n := 0
-	for _, r := range rows {
-		n += len(r.K) + len(r.Value)
+	for i := range rows {
+		n += rows[i].Size()
 	}
 	return n
 }

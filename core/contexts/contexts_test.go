@@ -22,6 +22,7 @@ import (
 	"github.com/calimero-go/core/core/identity"
 	"github.com/calimero-go/core/core/store"
 	"github.com/calimero-go/core/core/wire"
+	"github.com/calimero-go/core/plugin-sdk/borsh"
 	"github.com/calimero-go/core/plugin-sdk/crdt"
 	"github.com/calimero-go/core/plugin-sdk/domain"
 	"github.com/calimero-go/core/plugin-sdk/errkind"
@@ -57,21 +58,37 @@ func (l guestLane) Execute(ctx context.Context, e *runtime.Execute, h runtime.Ho
 }
 func (guestLane) Close() error { return nil }
 
-// register is the guest most tests use: one register per context, at key 1. Its methods take the input as they are.
-func register(ctx context.Context, e *runtime.Execute, h runtime.Host) (*runtime.Result, error) {
-	key := runtime.Key{Scope: runtime.ScopeState, K: [32]byte{1}}
-	wrote := func(value string) *runtime.Result {
-		root := domain.Hash{byte(e.ID), byte(e.ID >> 8), 1}
-		artifact, err := crdt.EncodeArtifact([]crdt.Action{{
-			Kind: crdt.Update, ID: crdt.ID{1}, Data: []byte(value), Metadata: crdt.Metadata{CreatedAt: 1, UpdatedAt: e.ID},
-		}})
-		if err != nil {
-			panic(err)
-		}
-		return &runtime.Result{
-			RootHash: &root, Artifact: artifact, Writes: []runtime.Row{{Key: key, Value: []byte(value)}},
-		}
+// stateKey is a row of the replicated state.
+func stateKey(k crdt.StateKey) runtime.Key { return runtime.Key{Scope: runtime.ScopeState, K: k} }
+
+// wrote is the result of a guest that wrote the bytes of its tree root, as the SDK writes them.
+func wrote(e *runtime.Execute, value string) *runtime.Result {
+	id, now := crdt.TreeRoot(e.Context), max(e.TimeFloor, uint64(time.Now().UnixNano()))
+	own := crdt.OwnHash([]byte(value))
+	index := crdt.EntityIndex{
+		ID: id, OwnHash: own, FullHash: crdt.FullHash(own, nil), Metadata: crdt.Metadata{CreatedAt: 1, UpdatedAt: now},
 	}
+	row, err := borsh.Marshal(index)
+	if err != nil {
+		panic(err)
+	}
+	artifact, err := crdt.EncodeArtifact([]crdt.Action{{
+		Kind: crdt.Update, ID: id, Data: []byte(value), Metadata: index.Metadata,
+	}})
+	if err != nil {
+		panic(err)
+	}
+	return &runtime.Result{
+		RootHash: &index.FullHash, Artifact: artifact, Usage: runtime.Usage{Time: now}, Writes: []runtime.Row{
+			{Key: stateKey(crdt.IndexKey(id)), Value: row}, {Key: stateKey(crdt.EntryKey(id)), Value: []byte(value)},
+		},
+	}
+}
+
+// register is the guest most tests use: one register per context, the tree root. Its methods take the input as they are.
+func register(ctx context.Context, e *runtime.Execute, h runtime.Host) (*runtime.Result, error) {
+	key := stateKey(crdt.EntryKey(crdt.TreeRoot(e.Context)))
+	wrote := func(value string) *runtime.Result { return wrote(e, value) }
 	switch method, arg, _ := strings.Cut(e.Method, ":"); method {
 	case "init":
 		return wrote("initial"), nil
@@ -98,7 +115,10 @@ func register(ctx context.Context, e *runtime.Execute, h runtime.Host) (*runtime
 	case "large":
 		r := wrote("lost")
 		var err error
-		r.Artifact, err = crdt.EncodeArtifact([]crdt.Action{{Kind: crdt.Add, Data: make([]byte, 8<<20)}})
+		r.Artifact, err = crdt.EncodeArtifact([]crdt.Action{{
+			Kind: crdt.Update, ID: crdt.TreeRoot(e.Context), Data: make([]byte, 8<<20),
+			Metadata: crdt.Metadata{CreatedAt: 1, UpdatedAt: r.Usage.Time},
+		}})
 		return r, err
 	case "xcall":
 		r := wrote(string(e.Input))
@@ -123,6 +143,7 @@ type node struct {
 	*contexts.Client
 	db      *store.DB
 	storage *recorder
+	stop    func()
 	member  map[domain.ContextID]domain.PublicKey
 }
 
@@ -131,7 +152,21 @@ type recorder struct {
 	storage.Store
 	mu      sync.Mutex
 	batches []storage.Batch
+	gets    int
 	fail    error
+}
+
+func (r *recorder) Get(ctx context.Context, keys []storage.Key) ([]storage.Value, error) {
+	r.mu.Lock()
+	r.gets++
+	r.mu.Unlock()
+	return r.Store.Get(ctx, keys)
+}
+
+func (r *recorder) reads() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.gets
 }
 
 func (r *recorder) Apply(ctx context.Context, b storage.Batch) (bool, error) {
@@ -166,9 +201,29 @@ func (modules) Module(context.Context, domain.ApplicationID, wire.ApplicationRec
 
 func startNode(t *testing.T, g guest, opts contexts.Options) *node {
 	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
 	mem := storagetest.NewMemory()
+	t.Cleanup(func() { require.NoError(t, mem.Close(context.Background())) })
 	rec := &recorder{Store: mem}
+	n := startOver(t, rec, g, opts)
+	b := n.db.Batch()
+	store.Application.Put(b, testApp, wire.ApplicationRecord{Size: 1, Source: "file:///app.wasm"})
+	store.Application.Put(b, domain.ApplicationID{0xbb}, wire.ApplicationRecord{Size: 1, Source: "file:///other.wasm"})
+	require.NoError(t, b.Commit(t.Context()))
+	return n
+}
+
+// restart starts another node over the same storage; n does not do anything any more.
+func (n *node) restart(t *testing.T, g guest) *node {
+	t.Helper()
+	n.stop()
+	again := startOver(t, n.storage, g, contexts.Options{})
+	again.member = n.member
+	return again
+}
+
+func startOver(t *testing.T, rec *recorder, g guest, opts contexts.Options) *node {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
 	db := store.Open(rec, store.Options{Patience: 10 * time.Millisecond})
 	x, err := executor.New(ctx, guestRuntime{guest: g}, executor.Options{Lanes: 8})
 	require.NoError(t, err)
@@ -181,17 +236,13 @@ func startNode(t *testing.T, g guest, opts contexts.Options) *node {
 	sup := suture.NewSimple("test")
 	sup.Add(a)
 	done := sup.ServeBackground(ctx)
-	t.Cleanup(func() {
+	stop := sync.OnceFunc(func() {
 		cancel()
 		require.ErrorIs(t, <-done, context.Canceled)
 		x.Close()
-		require.NoError(t, mem.Close(context.Background()))
 	})
-	b := db.Batch()
-	store.Application.Put(b, testApp, wire.ApplicationRecord{Size: 1, Source: "file:///app.wasm"})
-	store.Application.Put(b, domain.ApplicationID{0xbb}, wire.ApplicationRecord{Size: 1, Source: "file:///other.wasm"})
-	require.NoError(t, b.Commit(ctx))
-	return &node{Client: a.Client(), db: db, storage: rec, member: make(map[domain.ContextID]domain.PublicKey)}
+	t.Cleanup(stop)
+	return &node{Client: a.Client(), db: db, storage: rec, stop: stop, member: make(map[domain.ContextID]domain.PublicKey)}
 }
 
 func (n *node) create(t *testing.T, app domain.ApplicationID) domain.ContextID {
@@ -469,7 +520,7 @@ func TestXCalls_ChainsEnd(t *testing.T) {
 		mu.Lock()
 		runs++
 		mu.Unlock()
-		r, err := register(ctx, &runtime.Execute{ID: e.ID, Method: "set"}, h)
+		r, err := register(ctx, &runtime.Execute{ID: e.ID, Context: e.Context, Method: "set"}, h)
 		for range 3 { // three calls to itself each: a tree that only the bound of calls ends
 			r.XCalls = append(r.XCalls, runtime.XCall{Context: e.Context, Function: "again"})
 		}
@@ -584,7 +635,7 @@ func TestDelete_RemovesEveryRow(t *testing.T) {
 	require.False(t, deleted)
 	_, err = n.call(id, "get", "")
 	requireRefused(t, err, contexts.ContextNotFound)
-	for _, c := range wire.Columns() {
+	for _, c := range append(wire.Columns(), wire.LocalColumns()...) {
 		require.NoError(t, n.storage.Scan(ctx, storage.Range{Column: string(c)}, func(items []storage.Item) error {
 			for _, it := range items {
 				require.NotContains(t, string(it.Key), string(id[:]), "column %s", c)

@@ -128,7 +128,7 @@ func (m *manager) createLocked(ctx context.Context, e *entry, member domain.Priv
 	if err != nil {
 		return err
 	}
-	store.ContextMeta.Put(b, e.id, st.meta)
+	st.put(b, e.id)
 	store.ContextConfig.Put(b, e.id, wire.ContextConfig{})
 	if req.Alias != nil {
 		if err := putAlias(b, e.id, *req.Alias); err != nil {
@@ -146,11 +146,10 @@ func (m *manager) createLocked(ctx context.Context, e *entry, member domain.Priv
 // initState runs the guest's init and adds state and genesis delta to the batch.
 func (m *manager) initState(ctx context.Context, b *store.Batch, e *entry, h *host, member domain.PrivateKey,
 	app wire.ApplicationRecord, req CreateRequest) (staged, error) {
-	before := wire.ContextMeta{ApplicationID: req.Application}
 	e.forget() // whatever a failed attempt left
-	res, err := m.run(ctx, e, h, &call{
-		context: e.id, method: "init", args: req.InitParams, executor: member.Public(), kind: runtime.Init,
-	}, req.Application, app)
+	e.meta, e.local = wire.ContextMeta{ApplicationID: req.Application}, wire.ContextLocal{}
+	c := &call{context: e.id, method: "init", args: req.InitParams, executor: member.Public(), kind: runtime.Init}
+	res, err := m.run(ctx, e, h, c, req.Application, app)
 	if err != nil {
 		return staged{}, err
 	}
@@ -162,9 +161,14 @@ func (m *manager) initState(ctx context.Context, b *store.Batch, e *entry, h *ho
 			byteList(res.Value))
 	}
 	if res.RootHash == nil {
-		return staged{meta: before}, nil // the context stays uninitialised
+		return staged{meta: e.meta}, nil // the context stays uninitialised
 	}
-	return m.stage(ctx, b, e.id, h, before, res, &member)
+	st, err := m.stage(ctx, b, e, h, c, res, &member)
+	if err == nil && st.meta.RootHash.IsZero() {
+		err = errkind.Invalid.Errorf("init of application %s left no state that a peer could have: it committed without an "+
+			"action on the root of the state", req.Application)
+	}
+	return st, err
 }
 
 // putOwnGroup adds the group that a context without one gets: same id, the creator as its admin, both with keys, and

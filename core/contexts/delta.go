@@ -10,23 +10,16 @@ import (
 	"github.com/calimero-go/core/plugin-sdk/errkind"
 )
 
-// newDelta makes the delta of a call: its actions, signed where they belong to the executor, with heads as parents
-// (crdt-storage.md §5.4). latest is the latest time its actions carry.
-func newDelta(artifact []byte, heads []domain.Hash, key *domain.PrivateKey, root domain.Hash, hlc crdt.Timestamp,
-	limit int) (d wire.ContextDagDelta, latest uint64, err error) {
-	actions, err := actionsOf(artifact)
-	if err != nil {
-		return d, 0, err
-	}
+// newDelta makes the delta of a call: its actions, signed in place where they belong to the executor, with heads as
+// parents (crdt-storage.md §5.4).
+func newDelta(actions []crdt.Action, heads []domain.Hash, key *domain.PrivateKey, root domain.Hash, hlc crdt.Timestamp,
+	limit int) (d wire.ContextDagDelta, err error) {
 	if key != nil {
 		crdt.SignUserActions(actions, *key)
 	}
 	encoded, err := crdt.EncodeActions(actions)
 	if err != nil {
-		return d, 0, err
-	}
-	for i := range actions {
-		latest = max(latest, actions[i].Time())
+		return d, err
 	}
 	if len(heads) == 0 {
 		heads = []domain.Hash{{}}
@@ -37,13 +30,13 @@ func newDelta(artifact []byte, heads []domain.Hash, key *domain.PrivateKey, root
 	}
 	row, err := borsh.Marshal(d)
 	if err != nil {
-		return d, 0, fmt.Errorf("encode delta: %w", err)
+		return d, fmt.Errorf("encode delta: %w", err)
 	}
 	if len(row) > limit {
-		return d, 0, errkind.TooLarge.Errorf("the call changes too much at once: its delta takes %d "+
+		return d, errkind.TooLarge.Errorf("the call changes too much at once: its delta takes %d "+
 			"bytes, the limit is %d; split the change over several calls", len(row), limit)
 	}
-	return d, latest, nil
+	return d, nil
 }
 
 // actionsOf decodes an artifact that a node's own guest made. The reference replaces one it cannot decode by an empty

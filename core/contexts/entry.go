@@ -16,11 +16,13 @@ type entry struct {
 
 	// copy follows the runtime plugin's copy of the rows.
 	copy *executor.Copy
+	hot  *hotRows
 	// meta is the context's row, fresh as long as known is true; heads are then in the Delta column.
 	known bool
 	meta  wire.ContextMeta
-	// floor is the latest time a committed action carries, in ns.
-	floor uint64
+	local wire.ContextLocal
+	// generation of the context's hot rows.
+	generation uint64
 	// readOnly has the answers of manager.readOnly, rolesOf the generation of groups they hold for.
 	readOnly map[domain.PublicKey]bool
 	rolesOf  uint64
@@ -40,7 +42,7 @@ func (m *manager) entry(id domain.ContextID) *entry {
 	defer m.mu.Unlock()
 	e := m.entries[id]
 	if e == nil {
-		e = &entry{id: id, lock: make(chan struct{}, 1), copy: executor.NewCopy()}
+		e = &entry{id: id, lock: make(chan struct{}, 1), copy: executor.NewCopy(), hot: m.hot, generation: m.hot.generation()}
 		e.lock <- struct{}{}
 		m.entries[id] = e
 	}
@@ -68,6 +70,7 @@ func (e *entry) release() { e.lock <- struct{}{} }
 func (e *entry) forget() {
 	e.known = false
 	e.copy.Reset()
+	e.generation = e.hot.generation()
 }
 
 // remember notes the rows method read from outside its overlay.

@@ -216,7 +216,7 @@ func (m *manager) executeLocked(ctx context.Context, e *entry, c *call) (*outcom
 			out.xcalls = nil
 			break
 		}
-		if err := m.commit(ctx, e, h, res, id.PrivateKey); err != nil {
+		if err := m.commit(ctx, e, h, c, res, id.PrivateKey); err != nil {
 			return nil, err
 		}
 		e.remember(c.method, res.Read)
@@ -252,6 +252,9 @@ func (m *manager) refresh(ctx context.Context, e *entry) error {
 		heads = append(heads, h)
 	}
 	meta.DagHeads = heads
+	if e.local, err = m.loadLocal(ctx, e.id); err != nil {
+		return err
+	}
 	e.meta, e.known = meta, true
 	return nil
 }
@@ -268,8 +271,9 @@ func (m *manager) run(ctx context.Context, e *entry, h *host, c *call, id domain
 	}
 	return m.opts.Executor.Run(ctx, &executor.Request{
 		Application: id, Module: module.ID, Wasm: module.Open,
-		Context: e.id, Executor: c.executor, Method: c.method, Input: c.args, Kind: c.kind, TimeFloor: e.floor,
-		HasPrivate: c.kind != runtime.Migrate, Detail: runtime.WritesFull,
+		Context: e.id, Executor: c.executor, Method: c.method, Input: c.args, Kind: c.kind,
+		TimeFloor:  timeFloor(e.local.Seen, c.executor),
+		HasPrivate: c.kind != runtime.Migrate, Detail: runtime.WritesHashes,
 		Copy: e.copy, Host: h, Restart: h.discard,
 		Ahead: func(ctx context.Context) ([]runtime.Row, error) { return h.ahead(ctx, e.read[c.method]) },
 	})

@@ -23,7 +23,7 @@ func newHost(m *manager, e *entry) *host { return &host{m: m, e: e} }
 
 // Rows answers a miss.
 func (h *host) Rows(ctx context.Context, keys []runtime.Key) ([]runtime.Row, error) {
-	return h.m.rows(ctx, h.e.id, keys, &h.rows)
+	return h.m.rows(ctx, h.e, keys, &h.rows)
 }
 
 // ahead reads the rows a method read the last time, for a plugin that cannot have them.
@@ -32,7 +32,7 @@ func (h *host) ahead(ctx context.Context, keys []runtime.Key) ([]runtime.Row, er
 	if len(keys) == 0 {
 		return nil, nil
 	}
-	rows, err := store.GetRows(ctx, h.m.opts.DB, h.e.id, keys)
+	rows, err := h.m.hot.read(ctx, h.m.opts.DB, h.e, keys)
 	if err != nil {
 		return nil, err
 	}

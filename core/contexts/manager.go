@@ -65,6 +65,8 @@ type Options struct {
 	XCallCalls int
 	// MaxDelta is the largest encoded delta in bytes; 0 = 7 MiB.
 	MaxDelta int
+	// HotRows bounds the state rows kept in memory, in bytes; 0 = DefaultHotRows.
+	HotRows int
 	// Mailbox is the actor's capacity; 0 = the actor's default.
 	Mailbox    int
 	Registerer prometheus.Registerer
@@ -90,6 +92,9 @@ func (o Options) withDefaults() Options {
 	if o.MaxDelta == 0 {
 		o.MaxDelta = DefaultMaxDelta
 	}
+	if o.HotRows == 0 {
+		o.HotRows = DefaultHotRows
+	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -99,7 +104,7 @@ func (o Options) withDefaults() Options {
 // manager is the state behind the actor. The map is the actor's; an entry is whoever's holds its lock.
 type manager struct {
 	opts    Options
-	engine  engine
+	hot     *hotRows
 	hub     *hub
 	metrics *metrics
 	clock   *sharedClock
@@ -146,7 +151,7 @@ func (r request[R]) run(ctx context.Context, m *manager) {
 func New(opts Options) *Actor {
 	opts = opts.withDefaults()
 	m := &manager{
-		opts: opts, engine: guestRows{}, hub: newHub(opts.Registerer), metrics: newMetrics(opts.Registerer),
+		opts: opts, hot: newHotRows(opts.HotRows, opts.Registerer), hub: newHub(opts.Registerer), metrics: newMetrics(opts.Registerer),
 		clock: newSharedClock(), running: make(chan struct{}, maxRunning),
 	}
 	a := actor.New("context-manager", actor.Options{Capacity: opts.Mailbox, Hooks: m.metrics.hooks()},

@@ -167,6 +167,7 @@ func (m *manager) delete(ctx context.Context, id domain.ContextID, requester *do
 	}
 	store.ContextMeta.Delete(b, id)
 	store.ContextConfig.Delete(b, id)
+	store.ContextLocal.Delete(b, id)
 	m.opts.Identity.DeleteAll(b, id)
 	store.Delta.DeletePrefix(b, id[:])
 	b.DeleteAllRows(id, runtime.ScopeState)

@@ -15,6 +15,8 @@ type metrics struct {
 	refused  prometheus.Counter
 	commits  prometheus.Counter
 	bytes    prometheus.Counter
+	roots    prometheus.Counter
+	actions  *prometheus.CounterVec
 	xcalls   *prometheus.CounterVec
 	handlers *prometheus.CounterVec
 }
@@ -31,13 +33,17 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		refused:  prometheus.NewCounter(opts("refused_total", "Requests refused because too many were at work.")),
 		commits:  prometheus.NewCounter(opts("commits_total", "Calls whose changes were committed.")),
 		bytes:    prometheus.NewCounter(opts("committed_bytes_total", "Bytes of rows and deltas committed.")),
+		roots: prometheus.NewCounter(opts("root_differences_total",
+			"Calls after which the application's own root hash differed from the one the node committed.")),
+		actions: prometheus.NewCounterVec(opts("refused_actions_total", "Actions of deltas that were refused, by reason."),
+			[]string{"reason"}),
 		xcalls: prometheus.NewCounterVec(opts("xcalls_total", "Cross-context calls by outcome: ok or failed."),
 			[]string{"outcome"}),
 		handlers: prometheus.NewCounterVec(opts("handlers_total", "Event handlers by outcome: ok or failed."),
 			[]string{"outcome"}),
 	}
 	if reg != nil {
-		reg.MustRegister(m.depth, m.overload, m.panics, m.refused, m.commits, m.bytes, m.xcalls, m.handlers)
+		reg.MustRegister(m.depth, m.overload, m.panics, m.refused, m.commits, m.bytes, m.roots, m.actions, m.xcalls, m.handlers)
 	}
 	return m
 }

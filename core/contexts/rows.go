@@ -4,7 +4,6 @@ import (
 	"context"
 
 	"github.com/calimero-go/core/core/store"
-	"github.com/calimero-go/core/plugin-sdk/domain"
 	"github.com/calimero-go/core/plugin-sdk/runtime"
 )
 
@@ -24,8 +23,8 @@ const warmMisses = 4
 
 // rows answers a miss: the keys asked for and, as far as the read-ahead bound goes, the next of the other rows of the
 // scopes they are in. A context whose state fits the bound is sent whole with the first miss of a cold copy.
-func (m *manager) rows(ctx context.Context, id domain.ContextID, keys []runtime.Key, reader *rowReader) ([]runtime.Row, error) {
-	rows, err := store.GetRows(ctx, m.opts.DB, id, keys)
+func (m *manager) rows(ctx context.Context, e *entry, keys []runtime.Key, reader *rowReader) ([]runtime.Row, error) {
+	rows, err := m.hot.read(ctx, m.opts.DB, e, keys)
 	if err != nil {
 		return nil, err
 	}
@@ -47,7 +46,9 @@ func (m *manager) rows(ctx context.Context, id domain.ContextID, keys []runtime.
 			continue
 		}
 		full := false
-		err := store.ScanRows(ctx, m.opts.DB, id, scope, reader.next[scope], 0, 0, func(page []runtime.Row) error {
+		err := store.ScanRows(ctx, m.opts.DB, e.id, scope, reader.next[scope], 0, 0, func(page []runtime.Row) error {
+			from := len(rows)
+			defer func() { m.hot.put(e.generation, rows[from:]) }()
 			for _, r := range page {
 				size := len(r.K) + len(r.Value)
 				if size > runtime.MaxReadAhead {

@@ -63,7 +63,7 @@ func (Unit) EncodeBorsh(*borsh.Encoder) {}
 // DecodeBorsh reads nothing.
 func (*Unit) DecodeBorsh(*borsh.Decoder) {}
 
-// Tables by column. Meta, Config, Identity, Blobs and Application are cached.
+// Tables by column. Meta, Config, Identity, ContextLocal, Blobs and Application are cached.
 var (
 	ContextMeta = newTable[domain.ContextID, wire.ContextMeta](wire.ColumnMeta, nil,
 		sure(wire.ContextKey), wire.ParseContextKey).cached()
@@ -75,6 +75,8 @@ var (
 			k.Context, k.Identity, err = wire.ParseIdentityKey(raw)
 			return k, err
 		}).cached()
+	ContextLocal = newTable[domain.ContextID, wire.ContextLocal](wire.ColumnContextLocal, nil,
+		sure(wire.ContextKey), wire.ParseContextKey).cached()
 	Delta = newTable[DeltaKey, wire.ContextDagDelta](wire.ColumnDelta, nil,
 		sure(func(k DeltaKey) []byte { return wire.DeltaKey(k.Context, k.Delta) }),
 		func(raw []byte) (k DeltaKey, err error) {

@@ -71,7 +71,6 @@ type Execution struct {
 	rows      rows
 	blobs     blobs
 	clock     *crdt.Clock
-	lastTime  uint64
 
 	starting  bool
 	committed bool

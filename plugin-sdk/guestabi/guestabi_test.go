@@ -261,19 +261,33 @@ func TestWritesAreBounded(t *testing.T) {
 	require.Equal(t, runtime.Fault{Kind: runtime.FaultTooLarge, Text: "more than 65536 rows written"}, *f)
 }
 
-func TestClockIsStrictlyIncreasing(t *testing.T) {
+func TestClockAdvancesByStepsAndDoesNotRunAway(t *testing.T) {
 	t.Parallel()
 	now := uint64(5)
 	g := newGuest(t, guestabi.Config{Clock: func() uint64 { return now }, TimeFloor: 100})
+	require.Zero(t, g.x.Finish(nil, runtime.WritesFull).Usage.Time)
 	at := g.put(make([]byte, 8))
 	b := g.u64s(at, 8)
 	var got []uint64
-	for _, now = range []uint64{5, 90, 101, 200, 150} {
+	for _, now = range []uint64{5, 90, 101, 20_000, 150} {
 		g.must("time_now", b)
 		got = append(got, binary.LittleEndian.Uint64(g.mem[at:]))
 	}
-	require.Equal(t, []uint64{100, 101, 102, 200, 201}, got)
-	require.True(t, g.x.Finish(nil, runtime.WritesFull).Usage.ClockRandom)
+	require.Equal(t, []uint64{100, 4100, 8100, 20_000, 24_000}, got)
+	usage := g.x.Finish(nil, runtime.WritesFull).Usage
+	require.True(t, usage.ClockRandom)
+	require.EqualValues(t, 24_000, usage.Time)
+	last := uint64(24_000)
+	timeNow := function(t, "time_now")
+	for range 255_000 {
+		_, err := g.x.Call(timeNow, g.mem, []uint64{b})
+		next := binary.LittleEndian.Uint64(g.mem[at:])
+		if err != nil || next <= last {
+			t.Fatal(next, last, err)
+		}
+		last = next
+	}
+	require.Less(t, last, uint64(1_010_000_000), "a loop does not lead far into the future")
 }
 
 func TestStoppedEndsLongFunctions(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 
 	"github.com/calimero-go/core/plugin-sdk/crdt"
+	"github.com/calimero-go/core/plugin-sdk/crdt/engine"
 	"github.com/calimero-go/core/plugin-sdk/runtime"
 )
 
@@ -33,8 +34,10 @@ func (r *rows) writes(detail runtime.WriteDetail) []runtime.Row {
 		if k.Scope == runtime.ScopeState && detail == runtime.WritesNone {
 			continue
 		}
-		if k.Scope == runtime.ScopeState && detail == runtime.WritesHashes {
-			w.Value = nil
+		if k.Scope == runtime.ScopeState && detail == runtime.WritesHashes && e.found {
+			if d, ok := engine.DigestOf(k.K, e.value); ok {
+				w.Value, w.Digest = nil, &d
+			}
 		}
 		out = append(out, w)
 	}
@@ -197,7 +200,11 @@ func (x *Execution) storageWrite(m memory, a []uint64) (uint64, error) {
 		return 0, err
 	}
 	old, had := e.value, e.found
-	if err := x.put(k, e, clone(value), true); err != nil || !had {
+	stored, revived := engine.Revive(k.K, value)
+	if !revived {
+		stored = clone(value)
+	}
+	if err := x.put(k, e, stored, true); err != nil || !had {
 		return 0, err
 	}
 	return 1, x.setRegister(a[2], old)

@@ -5,6 +5,7 @@ import (
 	"crypto/sha512"
 	"encoding/binary"
 	"io"
+	"time"
 
 	"filippo.io/edwards25519"
 
@@ -40,11 +41,28 @@ func (x *Execution) randomBytes(m memory, a []uint64) (uint64, error) {
 	return 0, nil
 }
 
-// now is strictly increasing within the execution.
+// timeStep is the least by which time_now grows within an execution: an insertion into a collaborative text reads the
+// clock four times, and two of them must fall into different ticks (15,259 ns) of the guest's own clock.
+const timeStep = 4000
+
+// maxLead is how far the steps may lead time_now away from the clock: a guest that asks in a loop would stamp times that
+// peers refuse to take yet.
+const maxLead = uint64(time.Second)
+
+// now is strictly increasing within the execution (convergence.md §5).
 func (x *Execution) now() uint64 {
-	x.result.Usage.ClockRandom = true
-	x.lastTime = max(x.Clock(), x.TimeFloor, x.lastTime+1)
-	return x.lastTime
+	u := &x.result.Usage
+	clock := max(x.Clock(), x.TimeFloor)
+	switch {
+	case u.Time == 0:
+		u.Time = clock
+	case u.Time < clock+maxLead:
+		u.Time = max(clock, u.Time+timeStep)
+	default:
+		u.Time++
+	}
+	u.ClockRandom = true
+	return u.Time
 }
 
 func (x *Execution) timeNow(m memory, a []uint64) (uint64, error) {

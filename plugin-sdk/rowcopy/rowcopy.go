@@ -7,8 +7,10 @@ import (
 	"container/list"
 	"context"
 	"errors"
+	"slices"
 	"sync"
 
+	"github.com/calimero-go/core/plugin-sdk/crdt/engine"
 	"github.com/calimero-go/core/plugin-sdk/domain"
 	"github.com/calimero-go/core/plugin-sdk/errkind"
 	"github.com/calimero-go/core/plugin-sdk/runtime"
@@ -150,6 +152,7 @@ func (c *Cache) lead(k *copied, s runtime.State) {
 }
 
 func (c *Cache) apply(k *copied, step runtime.Step) {
+	rows, lost := k.edited(step.Rows)
 	if step.AcceptExec != 0 {
 		if k.exec == step.AcceptExec {
 			overlay := k.aside
@@ -161,12 +164,41 @@ func (c *Cache) apply(k *copied, step runtime.Step) {
 			c.empty(k)
 		}
 	}
-	for _, r := range step.Rows {
+	for _, r := range rows {
 		c.put(k, r)
+	}
+	for _, key := range lost {
+		c.remove(k, key)
 	}
 	for _, key := range step.Forget {
 		c.remove(k, key)
 	}
+}
+
+// edited makes the edits of a step's rows, before its overlay is taken over. Rows of which the copy does not have the
+// value are lost.
+func (k *copied) edited(rows []runtime.Row) (whole []runtime.Row, lost []runtime.Key) {
+	if !slices.ContainsFunc(rows, func(r runtime.Row) bool { return len(r.Edits) > 0 }) {
+		return rows, nil
+	}
+	now := make(map[runtime.Key]entry, len(rows)) // what the rows so far make of it
+	for _, r := range rows {
+		if len(r.Edits) > 0 {
+			e, ok := now[r.Key]
+			if !ok {
+				e = k.rows[r.Key]
+			}
+			if !e.found || !engine.Fits(e.value, r.Edits) {
+				now[r.Key] = entry{}
+				lost = append(lost, r.Key)
+				continue
+			}
+			r = runtime.Row{Key: r.Key, Value: engine.Edited(e.value, r.Edits)}
+		}
+		now[r.Key] = entry{value: r.Value, found: !r.Absent}
+		whole = append(whole, r)
+	}
+	return whole, lost
 }
 
 func (c *Cache) put(k *copied, r runtime.Row) {

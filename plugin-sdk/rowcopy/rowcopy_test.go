@@ -2,11 +2,13 @@ package rowcopy_test
 
 import (
 	"context"
+	"maps"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
+	"github.com/calimero-go/core/plugin-sdk/crdt/engine"
 	"github.com/calimero-go/core/plugin-sdk/domain"
 	"github.com/calimero-go/core/plugin-sdk/errkind"
 	"github.com/calimero-go/core/plugin-sdk/rowcopy"
@@ -45,6 +47,24 @@ func TestCopyNeverContradictsTheCore(t *testing.T) {
 					v := rapid.StringN(0, 3, -1).Draw(t, "value")
 					truth[k] = v
 					rows = append(rows, runtime.Row{Key: k, Value: []byte(v)})
+				}
+			}
+			return rows
+		}
+		// edit is a change in the form of edits, of the rows that have a value and keep one; the others come whole.
+		edit := func(before map[runtime.Key]string, rows []runtime.Row) []runtime.Row {
+			now := maps.Clone(before)
+			for i := range rows {
+				r := &rows[i]
+				was, had := now[r.Key]
+				delete(now, r.Key)
+				if r.Absent {
+					continue
+				}
+				now[r.Key] = string(r.Value)
+				if had && rapid.Bool().Draw(t, "as edits") {
+					r.Edits = []engine.Edit{{Del: len(was), Ins: r.Value}}
+					r.Value = nil
 				}
 			}
 			return rows
@@ -89,8 +109,8 @@ func TestCopyNeverContradictsTheCore(t *testing.T) {
 			case 0: // discarded
 				truth = before
 			case 1: // discarded, and something else happened
-				truth = before
-				push(runtime.Step{Rows: change()})
+				truth = maps.Clone(before)
+				push(runtime.Step{Rows: edit(before, change())})
 			case 2: // accepted, corrected, too large to send
 				rows := change()
 				s := runtime.Step{AcceptExec: exec}
@@ -103,7 +123,7 @@ func TestCopyNeverContradictsTheCore(t *testing.T) {
 				change()
 				push(runtime.Step{AcceptExec: exec + 1000})
 			case 4:
-				push(runtime.Step{AcceptExec: exec, Rows: change()})
+				push(runtime.Step{AcceptExec: exec, Rows: edit(before, change())})
 				if rapid.Bool().Draw(t, "reset") {
 					steps = []runtime.Step{{To: version, Reset: true}}
 				}

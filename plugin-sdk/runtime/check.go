@@ -19,8 +19,23 @@ const (
 // MaxWriteBytes bounds the rows one execution writes, keys and values added up.
 const MaxWriteBytes = 128 << 20
 
-// Size is what a row counts in the bounds of steps and read-ahead.
-func (r *Row) Size() int { return len(r.K) + len(r.Value) }
+// Size is what a row counts in the bounds of steps, writes and read-ahead.
+func (r *Row) Size() int {
+	switch {
+	case r.Digest != nil:
+		return len(r.K) + len(r.Digest.Entity) + len(r.Digest.Sum)
+	case len(r.Edits) == 0:
+		return len(r.K) + len(r.Value)
+	}
+	size := len(r.K)
+	for i := range r.Edits {
+		size += len(r.Edits[i].Ins) + editSize
+	}
+	return size
+}
+
+// editSize is about what an edit takes besides its bytes.
+const editSize = 16
 
 // Size is what a step counts in MaxStepBytes.
 func (s *Step) Size() int {

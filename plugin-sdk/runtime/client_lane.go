@@ -331,7 +331,7 @@ func (x *clientExec) addWrites(rows *runtimev1.Rows) error {
 	}
 	have := len(x.writes)
 	var err error
-	if x.writes, err = x.in.rows(x.writes, rows.GetRows()); err != nil {
+	if x.writes, err = x.in.rows(x.writes, rows.GetRows(), writtenRows); err != nil {
 		return x.breach(err)
 	}
 	for i := range x.writes[have:] {

@@ -96,7 +96,7 @@ func executeFromProto(id uint64, p *runtimev1.Execute, u *unpacker) (*Execute, e
 		e.Grants = append(e.Grants, Grant{Namespace: g.GetNamespace(), Functions: g.GetFunctions(), Impure: g.GetImpure()})
 	}
 	e.State.Epoch, e.State.Version = p.GetState().GetEpoch(), p.GetState().GetVersion()
-	if e.State.Ahead, err = u.rows(nil, p.GetState().GetAhead()); err != nil {
+	if e.State.Ahead, err = u.rows(nil, p.GetState().GetAhead(), plainRows); err != nil {
 		return nil, err
 	}
 	if steps := p.GetState().GetSteps(); len(steps) > 0 {
@@ -104,7 +104,7 @@ func executeFromProto(id uint64, p *runtimev1.Execute, u *unpacker) (*Execute, e
 		for i, s := range steps {
 			x := &e.State.Steps[i]
 			x.To, x.AcceptExec, x.Reset = s.GetTo(), s.GetAcceptExec(), s.GetReset_()
-			if x.Rows, err = u.rows(nil, s.GetRows()); err != nil {
+			if x.Rows, err = u.rows(nil, s.GetRows(), stepRows); err != nil {
 				return nil, err
 			}
 			if x.Forget, err = keysFromProto(s.GetForget()); err != nil {
@@ -182,13 +182,14 @@ func resultToProto(r *Result, p *packer) *runtimev1.Result {
 
 func usageToProto(u *Usage) *runtimev1.Usage {
 	return &runtimev1.Usage{Fuel: u.Fuel, WallUs: u.WallMicros, HostCalls: u.HostCalls, Reads: u.Reads, Misses: u.Misses,
-		RoundTrips: u.RoundTrips, PeakPages: u.PeakPages, ClockOrRandom: u.ClockRandom, Effects: u.Effects}
+		RoundTrips: u.RoundTrips, PeakPages: u.PeakPages, ClockOrRandom: u.ClockRandom, Effects: u.Effects,
+		TimeNs: u.Time}
 }
 
 func usageFromProto(p *runtimev1.Usage) Usage {
 	return Usage{Fuel: p.GetFuel(), WallMicros: p.GetWallUs(), HostCalls: p.GetHostCalls(), Reads: p.GetReads(),
 		Misses: p.GetMisses(), RoundTrips: p.GetRoundTrips(), PeakPages: p.GetPeakPages(), ClockRandom: p.GetClockOrRandom(),
-		Effects: p.GetEffects()}
+		Effects: p.GetEffects(), Time: p.GetTimeNs()}
 }
 
 // resultFromProto appends the result's own writes to those of the frames before it.
@@ -239,7 +240,7 @@ func resultFromProto(p *runtimev1.Result, writes []Row, u *unpacker) (*Result, e
 			return nil, err
 		}
 	}
-	if r.Writes, err = u.rows(writes, p.GetWrites()); err != nil {
+	if r.Writes, err = u.rows(writes, p.GetWrites(), writtenRows); err != nil {
 		return nil, err
 	}
 	for _, b := range p.GetBlobs() {

@@ -7,6 +7,7 @@ import (
 	"io"
 
 	"github.com/calimero-go/core/plugin-sdk/base"
+	"github.com/calimero-go/core/plugin-sdk/crdt/engine"
 	"github.com/calimero-go/core/plugin-sdk/domain"
 	"github.com/calimero-go/core/plugin-sdk/errkind"
 )
@@ -151,9 +152,9 @@ const (
 type WriteDetail uint8
 
 const (
-	// WritesNone leaves writes out.
+	// WritesNone leaves writes to the state out.
 	WritesNone WriteDetail = iota + 1
-	// WritesHashes leaves out the values.
+	// WritesHashes has a Digest in place of the values of index and entry rows; all other rows come in full.
 	WritesHashes
 	// WritesFull has every row written.
 	WritesFull
@@ -175,11 +176,16 @@ type Key struct {
 	K     [32]byte
 }
 
-// Row is a row or its absence (in writes: its removal). The holder may not change Value.
+// Row is a row or its absence (in writes: its removal). The holder may not change what it refers to.
 type Row struct {
 	Key
 	Absent bool
 	Value  []byte
+	// Digest, in writes, stands for the value.
+	Digest *engine.Digest
+	// Edits, in the rows of a step, stand for the value: they lead from the one that the copy has before the step, without
+	// the overlay; of several rows with one key, from that of the row before. A copy that does not have it forgets the row.
+	Edits []engine.Edit
 }
 
 // Execute is one execution. The receiver may not change it and may not keep slices after Execute returned, except
@@ -196,7 +202,8 @@ type Execute struct {
 	State    State
 	Budget   Budget
 	Grants   []Grant
-	// TimeFloor: time_now is max(clock, floor), strictly increasing within the run, in ns since 1970.
+	// TimeFloor: time_now is max(clock, floor) and at least 4,000 ns more with each call (convergence.md §5), in ns since
+	// 1970.
 	TimeFloor uint64
 	// HasPrivate attaches the private store.
 	HasPrivate bool
@@ -305,6 +312,8 @@ type Usage struct {
 	ClockRandom bool
 	// Effects: an impure host function or a blob announce was answered; the execution may not be repeated.
 	Effects bool
+	// Time is the last value of time_now, in ns since 1970; 0 = it was not asked.
+	Time uint64
 }
 
 // FaultKind classifies a failed execution; the numbers are part of the protocol.

@@ -270,7 +270,7 @@ func (x *serverExec) gotRows(p *runtimev1.Rows) error {
 	}
 	have := len(x.rows)
 	var err error
-	if x.rows, err = x.in.rows(x.rows, p.GetRows()); err != nil {
+	if x.rows, err = x.in.rows(x.rows, p.GetRows(), plainRows); err != nil {
 		return err
 	}
 	for i := range x.rows[have:] {

@@ -1,6 +1,9 @@
 package runtime
 
 import (
+	"math"
+
+	"github.com/calimero-go/core/plugin-sdk/crdt/engine"
 	"github.com/calimero-go/core/plugin-sdk/errkind"
 	runtimev1 "github.com/calimero-go/core/plugin-sdk/proto/runtime/v1"
 )
@@ -68,6 +71,10 @@ func (p *packer) rows(rows []Row) []*runtimev1.Row {
 		switch {
 		case r.Absent:
 			b.row.V = absent
+		case r.Digest != nil:
+			b.row.V = &runtimev1.Row_Digest{Digest: &runtimev1.Digest{Entity: r.Digest.Entity[:], Sum: r.Digest.Sum[:]}}
+		case len(r.Edits) > 0:
+			b.row.V = &runtimev1.Row_Edits{Edits: editsToProto(r.Edits)}
 		case len(r.Value) > InlineData:
 			b.data.Data = &runtimev1.Data_Spill{Spill: p.spill(r.Value)}
 			b.value.Value = &b.data
@@ -85,6 +92,9 @@ func (p *packer) rows(rows []Row) []*runtimev1.Row {
 
 // inlineSize is about what a row takes in its frame.
 func inlineSize(r *Row) int {
+	if r.Digest != nil {
+		return r.Size() + 24
+	}
 	if len(r.Value) > InlineData {
 		return len(r.K) + 24
 	}
@@ -186,7 +196,53 @@ func filled(b []byte) []byte {
 	return b
 }
 
-func (u *unpacker) rows(dst []Row, ps []*runtimev1.Row) ([]Row, error) {
+// rowUse says where rows come from, and so which forms they may have.
+type rowUse uint8
+
+const (
+	plainRows   rowUse = iota
+	writtenRows        // digests too
+	stepRows           // edits too
+)
+
+func editsToProto(edits []engine.Edit) *runtimev1.Edits {
+	block := make([]runtimev1.Edit, len(edits))
+	out := make([]*runtimev1.Edit, len(edits))
+	for i, e := range edits {
+		block[i].Off, block[i].Del, block[i].Ins = uint32(e.Off), uint32(e.Del), e.Ins
+		out[i] = &block[i]
+	}
+	return &runtimev1.Edits{Edits: out}
+}
+
+// editsFromProto requires at least one edit, and that they ascend: whether they fit the value before is its holder's to
+// check.
+func editsFromProto(p *runtimev1.Edits) ([]engine.Edit, error) {
+	out := make([]engine.Edit, len(p.GetEdits()))
+	var end uint64
+	for i, e := range p.GetEdits() {
+		if uint64(e.GetOff()) < end {
+			return nil, errkind.Invalid.Errorf("edits of a row overlap at offset %d", e.GetOff())
+		}
+		end = uint64(e.GetOff()) + uint64(e.GetDel())
+		out[i] = engine.Edit{Off: int(e.GetOff()), Del: int(e.GetDel()), Ins: e.GetIns()}
+	}
+	if len(out) == 0 || end > math.MaxInt32 {
+		return nil, errkind.Invalid.Errorf("row has %d edits up to offset %d", len(out), end)
+	}
+	return out, nil
+}
+
+func digestFromProto(p *runtimev1.Digest) (*engine.Digest, error) {
+	entity, err := id32("entity of a digest", p.GetEntity())
+	if err != nil {
+		return nil, err
+	}
+	sum, err := id32("digest", p.GetSum())
+	return &engine.Digest{Entity: entity, Sum: sum}, err
+}
+
+func (u *unpacker) rows(dst []Row, ps []*runtimev1.Row, use rowUse) ([]Row, error) {
 	if dst == nil && len(ps) > 0 {
 		dst = make([]Row, 0, len(ps))
 	}
@@ -203,6 +259,20 @@ func (u *unpacker) rows(dst []Row, ps []*runtimev1.Row) ([]Row, error) {
 			}
 		case *runtimev1.Row_Absent:
 			r.Absent = true
+		case *runtimev1.Row_Digest:
+			if use != writtenRows {
+				return nil, errkind.Invalid.Errorf("row %x has a digest in place of its value", k.K)
+			}
+			if r.Digest, err = digestFromProto(v.Digest); err != nil {
+				return nil, err
+			}
+		case *runtimev1.Row_Edits:
+			if use != stepRows {
+				return nil, errkind.Invalid.Errorf("row %x has edits in place of its value", k.K)
+			}
+			if r.Edits, err = editsFromProto(v.Edits); err != nil {
+				return nil, err
+			}
 		default:
 			return nil, unknownMember("row")
 		}

@@ -10,6 +10,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/calimero-go/core/plugin-sdk/blobid"
+	"github.com/calimero-go/core/plugin-sdk/borsh"
+	"github.com/calimero-go/core/plugin-sdk/crdt"
+	"github.com/calimero-go/core/plugin-sdk/crdt/engine"
 	"github.com/calimero-go/core/plugin-sdk/domain"
 	"github.com/calimero-go/core/plugin-sdk/errkind"
 	"github.com/calimero-go/core/plugin-sdk/runtime"
@@ -206,9 +209,22 @@ var callCases = []testCase{
 		require.NoError(s, err)
 		require.Nil(s, r.Value)
 	}},
+	{name: "write detail of an index row", run: func(s *suite) {
+		id := crdt.ID{7}
+		key := crdt.IndexKey(id)
+		index, err := borsh.Marshal(crdt.EntityIndex{ID: id})
+		require.NoError(s, err)
+		e := s.core.Request(s.kit, "set", append(key[:], index...))
+		e.Detail = runtime.WritesHashes
+		r, err := s.core.Execute(s.Context(), e)
+		require.NoError(s, err)
+		require.Len(s, r.Writes, 1)
+		require.Nil(s, r.Writes[0].Value)
+		require.Equal(s, &engine.Digest{Entity: id, Sum: sha256.Sum256(index)}, r.Writes[0].Digest)
+	}},
 	{name: "write detail", run: func(s *suite) {
 		for detail, want := range map[runtime.WriteDetail][]runtime.Row{
-			runtime.WritesNone: {}, runtime.WritesHashes: {{Key: stateKey(1)}}, runtime.WritesFull: {{Key: stateKey(1), Value: []byte("v")}}} {
+			runtime.WritesNone: {}, runtime.WritesHashes: {{Key: stateKey(1), Value: []byte("v")}}, runtime.WritesFull: {{Key: stateKey(1), Value: []byte("v")}}} {
 			e := s.core.Request(s.kit, "set", keyed(1, "v"))
 			e.Detail = detail
 			r, err := s.core.Execute(s.Context(), e)
@@ -235,6 +251,27 @@ var rowCases = []testCase{
 		e, r := s.core.Call(s.kit, "set", keyed(1, "guest"))
 		s.core.Accept(e, r, runtime.Row{Key: stateKey(1), Value: []byte("core")})
 		require.EqualValues(s, 1, s.wantValue(1, "core").Usage.RoundTrips)
+	}},
+	{name: "edits of rows", needs: []string{runtime.CapRowCopy}, run: func(s *suite) {
+		edit := func(off, del int, ins string) []engine.Edit {
+			return []engine.Edit{{Off: off, Del: del, Ins: []byte(ins)}}
+		}
+		s.set(1, "committed")
+		e, r := s.core.Call(s.kit, "set", keyed(1, "guest's"))
+		s.core.put([]runtime.Row{{Key: stateKey(1), Value: []byte("corrected")}})
+		s.core.step(runtime.Step{AcceptExec: e.ID, Rows: []runtime.Row{{Key: stateKey(1), Edits: edit(1, 6, "orrect")}}})
+		require.Nil(s, r.Fault)
+		require.EqualValues(s, 1, s.wantValue(1, "corrected").Usage.RoundTrips, "from the value before the call")
+		s.core.put([]runtime.Row{{Key: stateKey(1), Value: []byte("incorrect!")}})
+		s.core.step(runtime.Step{Rows: []runtime.Row{{Key: stateKey(1), Edits: edit(0, 0, "in")}}})
+		s.core.step(runtime.Step{Rows: []runtime.Row{
+			{Key: stateKey(1), Edits: edit(9, 2, "")}, {Key: stateKey(1), Edits: edit(9, 0, "!")}}})
+		require.EqualValues(s, 1, s.wantValue(1, "incorrect!").Usage.RoundTrips)
+		s.core.put([]runtime.Row{{Key: stateKey(1), Value: []byte("other")}, {Key: stateKey(2), Value: []byte("new")}})
+		s.core.step(runtime.Step{Rows: []runtime.Row{
+			{Key: stateKey(1), Edits: edit(99, 1, "x")}, {Key: stateKey(2), Edits: edit(0, 0, "x")}}})
+		s.wantValue(1, "other")
+		s.wantValue(2, "new")
 	}},
 	{name: "a discarded step", needs: []string{runtime.CapRowCopy}, run: func(s *suite) {
 		s.set(1, "kept")

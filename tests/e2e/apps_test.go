@@ -20,6 +20,13 @@ func TestApps(t *testing.T) {
 	t.Parallel()
 	n := harness.Start(t, harness.Options{})
 	c := n.Client()
+	t.Cleanup(func() { // after the tests below: no application ever computed another root hash than the node
+		m, err := c.Metrics(context.WithoutCancel(t.Context()))
+		require.NoError(t, err)
+		n, err := m.Sum("calimero_contexts_root_differences_total")
+		require.NoError(t, err)
+		require.Zero(t, n)
+	})
 	for name, test := range map[string]func(*testing.T, *harness.Node, *harness.Client){
 		"kv": testKV, "events": testEvents, "types": testTypes, "collections": testCollections, "owned": testOwned,
 		"private": testPrivate, "xcall": testXCall, "handlers": testHandlers, "blobs": testBlobs,

@@ -34,7 +34,8 @@ func (c *Copy) Reset() {
 	*c = Copy{epoch: c.epoch, version: 1, cold: true}
 }
 
-// Accept tells that the overlay of execution exec was committed as it was, but for corrected rows.
+// Accept tells that the overlay of execution exec was committed as it was, but for corrected rows. Their edits, and those
+// of Change, lead from the value before.
 func (c *Copy) Accept(exec uint64, corrected []runtime.Row) {
 	c.step(runtime.Step{AcceptExec: exec, Rows: corrected})
 }
@@ -44,27 +45,42 @@ func (c *Copy) Change(rows []runtime.Row) {
 	c.step(runtime.Step{Rows: rows})
 }
 
-// maxStepRows is what one step may carry before it names the rows only.
-const maxStepRows = 64 << 10
+const (
+	// maxStepRows is what one step may carry before it only names its larger rows, maxSmallRow what is not large.
+	maxStepRows = 64 << 10
+	maxSmallRow = 8 << 10
+)
 
 func (c *Copy) step(s runtime.Step) {
 	c.version++
 	s.To = c.version
 	size := 0
-	for _, r := range s.Rows {
-		size += len(r.Value) + len(r.K)
+	for i := range s.Rows {
+		size += s.Rows[i].Size()
 	}
 	if size > maxStepRows {
-		for _, r := range s.Rows {
-			s.Forget = append(s.Forget, r.Key)
-		}
-		s.Rows, size = nil, len(s.Forget)*len(runtime.Key{}.K)
+		s.Rows, s.Forget = worthSending(s.Rows)
+		size = s.Size()
 	}
 	c.stepBytes += size
 	c.steps = append(c.steps, s)
 	if len(c.steps) > runtime.MaxSteps || c.stepBytes > runtime.MaxStepBytes {
 		c.steps, c.stepBytes, c.cold = []runtime.Step{{To: c.version, Reset: true}}, 0, true
 	}
+}
+
+// worthSending keeps the small rows, as far as a step goes, and names the others.
+func worthSending(rows []runtime.Row) (send []runtime.Row, forget []runtime.Key) {
+	size := 0
+	for _, r := range rows {
+		if n := r.Size(); n <= maxSmallRow && size+n <= maxStepRows {
+			size += n
+			send = append(send, r)
+		} else {
+			forget = append(forget, r.Key)
+		}
+	}
+	return send, forget
 }
 
 // State is what the next Execute says.

@@ -2,10 +2,12 @@ package engine
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"slices"
 
 	"github.com/calimero-go/core/plugin-sdk/crdt"
 	"github.com/calimero-go/core/plugin-sdk/domain"
+	"github.com/calimero-go/core/plugin-sdk/errkind"
 )
 
 // Call is what a guest left when it committed.
@@ -14,7 +16,8 @@ type Call struct {
 	Executor domain.PublicKey
 	// Actions are those of its artifact.
 	Actions []crdt.Action
-	// Writes are the rows of the shared state that it wrote or removed, each key once.
+	// Writes are the rows of the shared state that it wrote or removed, each key once. Those in the form of the engine's
+	// own rows may have a digest in place of their value ([DigestOf]).
 	Writes []Row
 }
 
@@ -30,8 +33,8 @@ type Authored struct {
 	Refused []Verdict
 	// Raw are rows that the guest wrote under keys of its own: they are kept, on this node alone.
 	Raw []Row
-	// Corrected are rows in which the guest's copy of the state differs from what is committed. Edits lead from the
-	// guest's value.
+	// Corrected are rows in which the guest's copy of the state differs from what is committed. Edits lead from the value
+	// before the call, not from the guest's.
 	Corrected []Row
 }
 
@@ -196,6 +199,12 @@ func raw(before View, call *Call) ([]Row, error) {
 	for i := range call.Writes {
 		w := &call.Writes[i]
 		id, ok := ownerOf(w.Key, w.Value)
+		if w.Digest != nil {
+			if id, ok = w.Digest.Entity, w.Digest.belongs(w.Key); !ok {
+				return nil, errkind.Invalid.Errorf("row %x is given as a digest of entity %s, to which it does not belong",
+					w.Key, id)
+			}
+		}
 		if ok && !w.Absent {
 			name(id)
 			continue
@@ -257,62 +266,29 @@ func corrections(before View, engine, guest, raw []Row) ([]Row, error) {
 	if err != nil {
 		return nil, err
 	}
-	value := func(rows map[crdt.StateKey]*Row, key crdt.StateKey, stored []byte) []byte {
-		switch r := rows[key]; {
-		case r == nil:
-			return stored
-		case r.Absent:
-			return nil
-		default:
-			return present(r.Value)
-		}
-	}
 	var out []Row
 	for i, key := range keys {
-		is, was := value(committed, key, stored[i]), value(left, key, stored[i])
-		if (is == nil) == (was == nil) && bytes.Equal(is, was) {
-			continue
+		is := Row{Key: key, Absent: stored[i] == nil, Value: stored[i]}
+		if r := committed[key]; r != nil {
+			is = *r
 		}
-		out = append(out, Row{Key: key, Absent: is == nil, Value: is, Edits: diff(was, is)})
+		if !left[key].holds(&is, stored[i]) {
+			out = append(out, is)
+		}
 	}
 	slices.SortFunc(out, compareRows)
 	return out, nil
 }
 
-// diff returns edits between values of some size that have most in common, none otherwise.
-func diff(from, to []byte) []Edit {
-	const worth, gap = 1024, 32
-	if len(from) < worth || len(to) < worth {
-		return nil
+// holds reports whether the guest, which wrote w (nil: nothing) over stored, has the value of r.
+func (w *Row) holds(r *Row, stored []byte) bool {
+	switch {
+	case w == nil:
+		return r.Absent == (stored == nil) && bytes.Equal(r.Value, stored)
+	case r.Absent || w.Absent:
+		return r.Absent == w.Absent
+	case w.Digest != nil:
+		return sha256.Sum256(r.Value) == w.Digest.Sum
 	}
-	head, short := 0, min(len(from), len(to))
-	for head < short && from[head] == to[head] {
-		head++
-	}
-	tail := 0
-	for tail < short-head && from[len(from)-1-tail] == to[len(to)-1-tail] {
-		tail++
-	}
-	a, b := from[head:len(from)-tail], to[head:len(to)-tail]
-	if len(a) != len(b) {
-		return []Edit{{Off: head, Del: len(a), Ins: b}}
-	}
-	var out []Edit
-	for at := 0; at < len(a); {
-		if a[at] == b[at] {
-			at++
-			continue
-		}
-		end, same := at+1, 0
-		for next := end; next < len(a) && same < gap; next++ {
-			if a[next] == b[next] {
-				same++
-			} else {
-				end, same = next+1, 0
-			}
-		}
-		out = append(out, Edit{Off: head + at, Del: end - at, Ins: b[at:end]})
-		at = end
-	}
-	return out
+	return bytes.Equal(r.Value, w.Value)
 }

@@ -345,7 +345,7 @@ func TestAuthors(t *testing.T) {
 
 		receiver, guest := maps.Clone(before), maps.Clone(before)
 		guest.Put(call.Writes)
-		requireSoundEdits(t, guest, out.Corrected)
+		requireSoundEdits(t, before, out.Corrected)
 		guest.Put(out.Corrected)
 		before.Put(out.Rows())
 		requireRows(t, want, before, l.Name)

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"crypto/sha256"
 	"fmt"
 
 	"github.com/calimero-go/core/plugin-sdk/crdt"
@@ -65,6 +66,29 @@ type Row struct {
 	// Edits lead from the row's value before to Value; none when there was no row or it pays no more than Value. They
 	// ascend and do not overlap.
 	Edits []Edit
+	// Digest, in the writes of a call, stands for the value.
+	Digest *Digest
+}
+
+// Digest stands for the value of an index or entry row.
+type Digest struct {
+	Entity crdt.ID
+	Sum    [32]byte // SHA-256 of the value
+}
+
+// DigestOf returns the digest of a row that has the form of an index or entry row, which is all that [Author] needs to
+// know of one that a guest wrote; false for any other row.
+func DigestOf(key crdt.StateKey, value []byte) (Digest, bool) {
+	id, ok := ownerOf(key, value)
+	if !ok {
+		return Digest{}, false
+	}
+	return Digest{Entity: id, Sum: sha256.Sum256(value)}, true
+}
+
+// belongs reports whether the key is one of the entity's.
+func (d *Digest) belongs(key crdt.StateKey) bool {
+	return key == crdt.IndexKey(d.Entity) || key == crdt.EntryKey(d.Entity)
 }
 
 // Edit replaces Del bytes at offset Off of the old value by Ins.
@@ -73,7 +97,19 @@ type Edit struct {
 	Ins      []byte
 }
 
-// Edited returns old with the edits made, in new memory.
+// Fits reports whether the edits ascend, do not overlap and lie within old.
+func Fits(old []byte, edits []Edit) bool {
+	end := 0
+	for _, e := range edits {
+		if e.Off < end || e.Del < 0 || e.Del > len(old)-e.Off {
+			return false
+		}
+		end = e.Off + e.Del
+	}
+	return true
+}
+
+// Edited returns old with the edits made, in new memory. They must fit ([Fits]).
 func Edited(old []byte, edits []Edit) []byte {
 	size := len(old)
 	for _, e := range edits {

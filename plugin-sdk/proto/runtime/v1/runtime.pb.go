@@ -1471,6 +1471,8 @@ type Row struct {
 	//
 	//	*Row_Value
 	//	*Row_Absent
+	//	*Row_Digest
+	//	*Row_Edits
 	V             isRow_V `protobuf_oneof:"v"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1545,6 +1547,24 @@ func (x *Row) GetAbsent() bool {
 	return false
 }
 
+func (x *Row) GetDigest() *Digest {
+	if x != nil {
+		if x, ok := x.V.(*Row_Digest); ok {
+			return x.Digest
+		}
+	}
+	return nil
+}
+
+func (x *Row) GetEdits() *Edits {
+	if x != nil {
+		if x, ok := x.V.(*Row_Edits); ok {
+			return x.Edits
+		}
+	}
+	return nil
+}
+
 type isRow_V interface {
 	isRow_V()
 }
@@ -1557,9 +1577,180 @@ type Row_Absent struct {
 	Absent bool `protobuf:"varint,4,opt,name=absent,proto3,oneof"`
 }
 
+type Row_Digest struct {
+	Digest *Digest `protobuf:"bytes,5,opt,name=digest,proto3,oneof"` // in writes of detail HASHES: an index or entry row
+}
+
+type Row_Edits struct {
+	Edits *Edits `protobuf:"bytes,6,opt,name=edits,proto3,oneof"` // in steps: they lead from the value before the step
+}
+
 func (*Row_Value) isRow_V() {}
 
 func (*Row_Absent) isRow_V() {}
+
+func (*Row_Digest) isRow_V() {}
+
+func (*Row_Edits) isRow_V() {}
+
+// Digest stands for the value of an index or entry row.
+type Digest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Entity        []byte                 `protobuf:"bytes,1,opt,name=entity,proto3" json:"entity,omitempty"`
+	Sum           []byte                 `protobuf:"bytes,2,opt,name=sum,proto3" json:"sum,omitempty"` // sha256
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Digest) Reset() {
+	*x = Digest{}
+	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Digest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Digest) ProtoMessage() {}
+
+func (x *Digest) ProtoReflect() protoreflect.Message {
+	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Digest.ProtoReflect.Descriptor instead.
+func (*Digest) Descriptor() ([]byte, []int) {
+	return file_plugin_sdk_proto_runtime_v1_runtime_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *Digest) GetEntity() []byte {
+	if x != nil {
+		return x.Entity
+	}
+	return nil
+}
+
+func (x *Digest) GetSum() []byte {
+	if x != nil {
+		return x.Sum
+	}
+	return nil
+}
+
+// Edits ascend and do not overlap; offsets are in the value before.
+type Edits struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Edits         []*Edit                `protobuf:"bytes,1,rep,name=edits,proto3" json:"edits,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Edits) Reset() {
+	*x = Edits{}
+	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Edits) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Edits) ProtoMessage() {}
+
+func (x *Edits) ProtoReflect() protoreflect.Message {
+	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Edits.ProtoReflect.Descriptor instead.
+func (*Edits) Descriptor() ([]byte, []int) {
+	return file_plugin_sdk_proto_runtime_v1_runtime_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *Edits) GetEdits() []*Edit {
+	if x != nil {
+		return x.Edits
+	}
+	return nil
+}
+
+// Edit replaces del bytes at off by ins.
+type Edit struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Off           uint32                 `protobuf:"varint,1,opt,name=off,proto3" json:"off,omitempty"`
+	Del           uint32                 `protobuf:"varint,2,opt,name=del,proto3" json:"del,omitempty"`
+	Ins           []byte                 `protobuf:"bytes,3,opt,name=ins,proto3" json:"ins,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Edit) Reset() {
+	*x = Edit{}
+	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Edit) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Edit) ProtoMessage() {}
+
+func (x *Edit) ProtoReflect() protoreflect.Message {
+	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Edit.ProtoReflect.Descriptor instead.
+func (*Edit) Descriptor() ([]byte, []int) {
+	return file_plugin_sdk_proto_runtime_v1_runtime_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *Edit) GetOff() uint32 {
+	if x != nil {
+		return x.Off
+	}
+	return 0
+}
+
+func (x *Edit) GetDel() uint32 {
+	if x != nil {
+		return x.Del
+	}
+	return 0
+}
+
+func (x *Edit) GetIns() []byte {
+	if x != nil {
+		return x.Ins
+	}
+	return nil
+}
 
 type RowKey struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1571,7 +1762,7 @@ type RowKey struct {
 
 func (x *RowKey) Reset() {
 	*x = RowKey{}
-	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[18]
+	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1583,7 +1774,7 @@ func (x *RowKey) String() string {
 func (*RowKey) ProtoMessage() {}
 
 func (x *RowKey) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[18]
+	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1596,7 +1787,7 @@ func (x *RowKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RowKey.ProtoReflect.Descriptor instead.
 func (*RowKey) Descriptor() ([]byte, []int) {
-	return file_plugin_sdk_proto_runtime_v1_runtime_proto_rawDescGZIP(), []int{18}
+	return file_plugin_sdk_proto_runtime_v1_runtime_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *RowKey) GetScope() Scope {
@@ -1625,7 +1816,7 @@ type Budget struct {
 
 func (x *Budget) Reset() {
 	*x = Budget{}
-	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[19]
+	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1637,7 +1828,7 @@ func (x *Budget) String() string {
 func (*Budget) ProtoMessage() {}
 
 func (x *Budget) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[19]
+	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1650,7 +1841,7 @@ func (x *Budget) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Budget.ProtoReflect.Descriptor instead.
 func (*Budget) Descriptor() ([]byte, []int) {
-	return file_plugin_sdk_proto_runtime_v1_runtime_proto_rawDescGZIP(), []int{19}
+	return file_plugin_sdk_proto_runtime_v1_runtime_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Budget) GetFuel() uint64 {
@@ -1707,7 +1898,7 @@ type Limits struct {
 
 func (x *Limits) Reset() {
 	*x = Limits{}
-	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[20]
+	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1719,7 +1910,7 @@ func (x *Limits) String() string {
 func (*Limits) ProtoMessage() {}
 
 func (x *Limits) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[20]
+	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1732,7 +1923,7 @@ func (x *Limits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Limits.ProtoReflect.Descriptor instead.
 func (*Limits) Descriptor() ([]byte, []int) {
-	return file_plugin_sdk_proto_runtime_v1_runtime_proto_rawDescGZIP(), []int{20}
+	return file_plugin_sdk_proto_runtime_v1_runtime_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Limits) GetMaxStackSize() uint64 {
@@ -1865,7 +2056,7 @@ type Grant struct {
 
 func (x *Grant) Reset() {
 	*x = Grant{}
-	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[21]
+	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1877,7 +2068,7 @@ func (x *Grant) String() string {
 func (*Grant) ProtoMessage() {}
 
 func (x *Grant) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[21]
+	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1890,7 +2081,7 @@ func (x *Grant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Grant.ProtoReflect.Descriptor instead.
 func (*Grant) Descriptor() ([]byte, []int) {
-	return file_plugin_sdk_proto_runtime_v1_runtime_proto_rawDescGZIP(), []int{21}
+	return file_plugin_sdk_proto_runtime_v1_runtime_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Grant) GetNamespace() string {
@@ -1924,7 +2115,7 @@ type Need struct {
 
 func (x *Need) Reset() {
 	*x = Need{}
-	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[22]
+	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1936,7 +2127,7 @@ func (x *Need) String() string {
 func (*Need) ProtoMessage() {}
 
 func (x *Need) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[22]
+	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1949,7 +2140,7 @@ func (x *Need) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Need.ProtoReflect.Descriptor instead.
 func (*Need) Descriptor() ([]byte, []int) {
-	return file_plugin_sdk_proto_runtime_v1_runtime_proto_rawDescGZIP(), []int{22}
+	return file_plugin_sdk_proto_runtime_v1_runtime_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Need) GetId() uint32 {
@@ -1977,7 +2168,7 @@ type Rows struct {
 
 func (x *Rows) Reset() {
 	*x = Rows{}
-	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[23]
+	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1989,7 +2180,7 @@ func (x *Rows) String() string {
 func (*Rows) ProtoMessage() {}
 
 func (x *Rows) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[23]
+	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2002,7 +2193,7 @@ func (x *Rows) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rows.ProtoReflect.Descriptor instead.
 func (*Rows) Descriptor() ([]byte, []int) {
-	return file_plugin_sdk_proto_runtime_v1_runtime_proto_rawDescGZIP(), []int{23}
+	return file_plugin_sdk_proto_runtime_v1_runtime_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Rows) GetId() uint32 {
@@ -2042,7 +2233,7 @@ type Call struct {
 
 func (x *Call) Reset() {
 	*x = Call{}
-	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[24]
+	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2054,7 +2245,7 @@ func (x *Call) String() string {
 func (*Call) ProtoMessage() {}
 
 func (x *Call) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[24]
+	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2067,7 +2258,7 @@ func (x *Call) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Call.ProtoReflect.Descriptor instead.
 func (*Call) Descriptor() ([]byte, []int) {
-	return file_plugin_sdk_proto_runtime_v1_runtime_proto_rawDescGZIP(), []int{24}
+	return file_plugin_sdk_proto_runtime_v1_runtime_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Call) GetId() uint32 {
@@ -2159,7 +2350,7 @@ type HostFn struct {
 
 func (x *HostFn) Reset() {
 	*x = HostFn{}
-	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[25]
+	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2171,7 +2362,7 @@ func (x *HostFn) String() string {
 func (*HostFn) ProtoMessage() {}
 
 func (x *HostFn) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[25]
+	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2184,7 +2375,7 @@ func (x *HostFn) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HostFn.ProtoReflect.Descriptor instead.
 func (*HostFn) Descriptor() ([]byte, []int) {
-	return file_plugin_sdk_proto_runtime_v1_runtime_proto_rawDescGZIP(), []int{25}
+	return file_plugin_sdk_proto_runtime_v1_runtime_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *HostFn) GetNamespace() string {
@@ -2217,7 +2408,7 @@ type BlobOpen struct {
 
 func (x *BlobOpen) Reset() {
 	*x = BlobOpen{}
-	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[26]
+	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2229,7 +2420,7 @@ func (x *BlobOpen) String() string {
 func (*BlobOpen) ProtoMessage() {}
 
 func (x *BlobOpen) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[26]
+	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2242,7 +2433,7 @@ func (x *BlobOpen) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlobOpen.ProtoReflect.Descriptor instead.
 func (*BlobOpen) Descriptor() ([]byte, []int) {
-	return file_plugin_sdk_proto_runtime_v1_runtime_proto_rawDescGZIP(), []int{26}
+	return file_plugin_sdk_proto_runtime_v1_runtime_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *BlobOpen) GetBlobId() []byte {
@@ -2263,7 +2454,7 @@ type BlobRead struct {
 
 func (x *BlobRead) Reset() {
 	*x = BlobRead{}
-	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[27]
+	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2275,7 +2466,7 @@ func (x *BlobRead) String() string {
 func (*BlobRead) ProtoMessage() {}
 
 func (x *BlobRead) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[27]
+	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2288,7 +2479,7 @@ func (x *BlobRead) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlobRead.ProtoReflect.Descriptor instead.
 func (*BlobRead) Descriptor() ([]byte, []int) {
-	return file_plugin_sdk_proto_runtime_v1_runtime_proto_rawDescGZIP(), []int{27}
+	return file_plugin_sdk_proto_runtime_v1_runtime_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *BlobRead) GetBlobId() []byte {
@@ -2322,7 +2513,7 @@ type BlobAnnounce struct {
 
 func (x *BlobAnnounce) Reset() {
 	*x = BlobAnnounce{}
-	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[28]
+	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2334,7 +2525,7 @@ func (x *BlobAnnounce) String() string {
 func (*BlobAnnounce) ProtoMessage() {}
 
 func (x *BlobAnnounce) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[28]
+	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2347,7 +2538,7 @@ func (x *BlobAnnounce) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlobAnnounce.ProtoReflect.Descriptor instead.
 func (*BlobAnnounce) Descriptor() ([]byte, []int) {
-	return file_plugin_sdk_proto_runtime_v1_runtime_proto_rawDescGZIP(), []int{28}
+	return file_plugin_sdk_proto_runtime_v1_runtime_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *BlobAnnounce) GetBlobId() []byte {
@@ -2380,7 +2571,7 @@ type CallResult struct {
 
 func (x *CallResult) Reset() {
 	*x = CallResult{}
-	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[29]
+	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2392,7 +2583,7 @@ func (x *CallResult) String() string {
 func (*CallResult) ProtoMessage() {}
 
 func (x *CallResult) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[29]
+	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2405,7 +2596,7 @@ func (x *CallResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CallResult.ProtoReflect.Descriptor instead.
 func (*CallResult) Descriptor() ([]byte, []int) {
-	return file_plugin_sdk_proto_runtime_v1_runtime_proto_rawDescGZIP(), []int{29}
+	return file_plugin_sdk_proto_runtime_v1_runtime_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *CallResult) GetId() uint32 {
@@ -2466,7 +2657,7 @@ type CallFault struct {
 
 func (x *CallFault) Reset() {
 	*x = CallFault{}
-	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[30]
+	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2478,7 +2669,7 @@ func (x *CallFault) String() string {
 func (*CallFault) ProtoMessage() {}
 
 func (x *CallFault) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[30]
+	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2491,7 +2682,7 @@ func (x *CallFault) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CallFault.ProtoReflect.Descriptor instead.
 func (*CallFault) Descriptor() ([]byte, []int) {
-	return file_plugin_sdk_proto_runtime_v1_runtime_proto_rawDescGZIP(), []int{30}
+	return file_plugin_sdk_proto_runtime_v1_runtime_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *CallFault) GetKind() uint32 {
@@ -2521,7 +2712,7 @@ type BlobPart struct {
 
 func (x *BlobPart) Reset() {
 	*x = BlobPart{}
-	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[31]
+	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2533,7 +2724,7 @@ func (x *BlobPart) String() string {
 func (*BlobPart) ProtoMessage() {}
 
 func (x *BlobPart) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[31]
+	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2546,7 +2737,7 @@ func (x *BlobPart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlobPart.ProtoReflect.Descriptor instead.
 func (*BlobPart) Descriptor() ([]byte, []int) {
-	return file_plugin_sdk_proto_runtime_v1_runtime_proto_rawDescGZIP(), []int{31}
+	return file_plugin_sdk_proto_runtime_v1_runtime_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *BlobPart) GetFd() uint32 {
@@ -2595,7 +2786,7 @@ type Spill struct {
 
 func (x *Spill) Reset() {
 	*x = Spill{}
-	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[32]
+	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2607,7 +2798,7 @@ func (x *Spill) String() string {
 func (*Spill) ProtoMessage() {}
 
 func (x *Spill) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[32]
+	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2620,7 +2811,7 @@ func (x *Spill) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Spill.ProtoReflect.Descriptor instead.
 func (*Spill) Descriptor() ([]byte, []int) {
-	return file_plugin_sdk_proto_runtime_v1_runtime_proto_rawDescGZIP(), []int{32}
+	return file_plugin_sdk_proto_runtime_v1_runtime_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Spill) GetId() uint32 {
@@ -2657,7 +2848,7 @@ type Data struct {
 
 func (x *Data) Reset() {
 	*x = Data{}
-	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[33]
+	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2669,7 +2860,7 @@ func (x *Data) String() string {
 func (*Data) ProtoMessage() {}
 
 func (x *Data) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[33]
+	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2682,7 +2873,7 @@ func (x *Data) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Data.ProtoReflect.Descriptor instead.
 func (*Data) Descriptor() ([]byte, []int) {
-	return file_plugin_sdk_proto_runtime_v1_runtime_proto_rawDescGZIP(), []int{33}
+	return file_plugin_sdk_proto_runtime_v1_runtime_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Data) GetData() isData_Data {
@@ -2735,7 +2926,7 @@ type Cancel struct {
 
 func (x *Cancel) Reset() {
 	*x = Cancel{}
-	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[34]
+	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2747,7 +2938,7 @@ func (x *Cancel) String() string {
 func (*Cancel) ProtoMessage() {}
 
 func (x *Cancel) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[34]
+	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2760,7 +2951,7 @@ func (x *Cancel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cancel.ProtoReflect.Descriptor instead.
 func (*Cancel) Descriptor() ([]byte, []int) {
-	return file_plugin_sdk_proto_runtime_v1_runtime_proto_rawDescGZIP(), []int{34}
+	return file_plugin_sdk_proto_runtime_v1_runtime_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Cancel) GetReason() string {
@@ -2794,7 +2985,7 @@ type Result struct {
 
 func (x *Result) Reset() {
 	*x = Result{}
-	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[35]
+	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2806,7 +2997,7 @@ func (x *Result) String() string {
 func (*Result) ProtoMessage() {}
 
 func (x *Result) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[35]
+	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2819,7 +3010,7 @@ func (x *Result) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Result.ProtoReflect.Descriptor instead.
 func (*Result) Descriptor() ([]byte, []int) {
-	return file_plugin_sdk_proto_runtime_v1_runtime_proto_rawDescGZIP(), []int{35}
+	return file_plugin_sdk_proto_runtime_v1_runtime_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Result) GetOutcome() isResult_Outcome {
@@ -2966,7 +3157,7 @@ type GuestFault struct {
 
 func (x *GuestFault) Reset() {
 	*x = GuestFault{}
-	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[36]
+	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2978,7 +3169,7 @@ func (x *GuestFault) String() string {
 func (*GuestFault) ProtoMessage() {}
 
 func (x *GuestFault) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[36]
+	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2991,7 +3182,7 @@ func (x *GuestFault) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GuestFault.ProtoReflect.Descriptor instead.
 func (*GuestFault) Descriptor() ([]byte, []int) {
-	return file_plugin_sdk_proto_runtime_v1_runtime_proto_rawDescGZIP(), []int{36}
+	return file_plugin_sdk_proto_runtime_v1_runtime_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *GuestFault) GetKind() uint32 {
@@ -3020,7 +3211,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[37]
+	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3032,7 +3223,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[37]
+	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3045,7 +3236,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_plugin_sdk_proto_runtime_v1_runtime_proto_rawDescGZIP(), []int{37}
+	return file_plugin_sdk_proto_runtime_v1_runtime_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Event) GetKind() string {
@@ -3087,7 +3278,7 @@ type XCall struct {
 
 func (x *XCall) Reset() {
 	*x = XCall{}
-	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[38]
+	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3099,7 +3290,7 @@ func (x *XCall) String() string {
 func (*XCall) ProtoMessage() {}
 
 func (x *XCall) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[38]
+	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3112,7 +3303,7 @@ func (x *XCall) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use XCall.ProtoReflect.Descriptor instead.
 func (*XCall) Descriptor() ([]byte, []int) {
-	return file_plugin_sdk_proto_runtime_v1_runtime_proto_rawDescGZIP(), []int{38}
+	return file_plugin_sdk_proto_runtime_v1_runtime_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *XCall) GetContextId() []byte {
@@ -3146,7 +3337,7 @@ type BlobRef struct {
 
 func (x *BlobRef) Reset() {
 	*x = BlobRef{}
-	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[39]
+	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3158,7 +3349,7 @@ func (x *BlobRef) String() string {
 func (*BlobRef) ProtoMessage() {}
 
 func (x *BlobRef) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[39]
+	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3171,7 +3362,7 @@ func (x *BlobRef) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlobRef.ProtoReflect.Descriptor instead.
 func (*BlobRef) Descriptor() ([]byte, []int) {
-	return file_plugin_sdk_proto_runtime_v1_runtime_proto_rawDescGZIP(), []int{39}
+	return file_plugin_sdk_proto_runtime_v1_runtime_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *BlobRef) GetBlobId() []byte {
@@ -3199,13 +3390,14 @@ type Usage struct {
 	PeakPages     uint32                 `protobuf:"varint,7,opt,name=peak_pages,json=peakPages,proto3" json:"peak_pages,omitempty"`
 	ClockOrRandom bool                   `protobuf:"varint,8,opt,name=clock_or_random,json=clockOrRandom,proto3" json:"clock_or_random,omitempty"`
 	Effects       bool                   `protobuf:"varint,9,opt,name=effects,proto3" json:"effects,omitempty"`
+	TimeNs        uint64                 `protobuf:"varint,10,opt,name=time_ns,json=timeNs,proto3" json:"time_ns,omitempty"` // the last value of time_now; 0 = it was not asked
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Usage) Reset() {
 	*x = Usage{}
-	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[40]
+	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3217,7 +3409,7 @@ func (x *Usage) String() string {
 func (*Usage) ProtoMessage() {}
 
 func (x *Usage) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[40]
+	mi := &file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3230,7 +3422,7 @@ func (x *Usage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Usage.ProtoReflect.Descriptor instead.
 func (*Usage) Descriptor() ([]byte, []int) {
-	return file_plugin_sdk_proto_runtime_v1_runtime_proto_rawDescGZIP(), []int{40}
+	return file_plugin_sdk_proto_runtime_v1_runtime_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Usage) GetFuel() uint64 {
@@ -3294,6 +3486,13 @@ func (x *Usage) GetEffects() bool {
 		return x.Effects
 	}
 	return false
+}
+
+func (x *Usage) GetTimeNs() uint64 {
+	if x != nil {
+		return x.TimeNs
+	}
+	return 0
 }
 
 var File_plugin_sdk_proto_runtime_v1_runtime_proto protoreflect.FileDescriptor
@@ -3395,13 +3594,24 @@ const file_plugin_sdk_proto_runtime_v1_runtime_proto_rawDesc = "" +
 	"acceptExec\x12,\n" +
 	"\x04rows\x18\x03 \x03(\v2\x18.calimero.runtime.v1.RowR\x04rows\x123\n" +
 	"\x06forget\x18\x04 \x03(\v2\x1b.calimero.runtime.v1.RowKeyR\x06forget\x12\x14\n" +
-	"\x05reset\x18\x05 \x01(\bR\x05reset\"\x9b\x01\n" +
+	"\x05reset\x18\x05 \x01(\bR\x05reset\"\x86\x02\n" +
 	"\x03Row\x120\n" +
 	"\x05scope\x18\x01 \x01(\x0e2\x1a.calimero.runtime.v1.ScopeR\x05scope\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\fR\x03key\x121\n" +
 	"\x05value\x18\x03 \x01(\v2\x19.calimero.runtime.v1.DataH\x00R\x05value\x12\x18\n" +
-	"\x06absent\x18\x04 \x01(\bH\x00R\x06absentB\x03\n" +
-	"\x01v\"L\n" +
+	"\x06absent\x18\x04 \x01(\bH\x00R\x06absent\x125\n" +
+	"\x06digest\x18\x05 \x01(\v2\x1b.calimero.runtime.v1.DigestH\x00R\x06digest\x122\n" +
+	"\x05edits\x18\x06 \x01(\v2\x1a.calimero.runtime.v1.EditsH\x00R\x05editsB\x03\n" +
+	"\x01v\"2\n" +
+	"\x06Digest\x12\x16\n" +
+	"\x06entity\x18\x01 \x01(\fR\x06entity\x12\x10\n" +
+	"\x03sum\x18\x02 \x01(\fR\x03sum\"8\n" +
+	"\x05Edits\x12/\n" +
+	"\x05edits\x18\x01 \x03(\v2\x19.calimero.runtime.v1.EditR\x05edits\"<\n" +
+	"\x04Edit\x12\x10\n" +
+	"\x03off\x18\x01 \x01(\rR\x03off\x12\x10\n" +
+	"\x03del\x18\x02 \x01(\rR\x03del\x12\x10\n" +
+	"\x03ins\x18\x03 \x01(\fR\x03ins\"L\n" +
 	"\x06RowKey\x120\n" +
 	"\x05scope\x18\x01 \x01(\x0e2\x1a.calimero.runtime.v1.ScopeR\x05scope\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\fR\x03key\"\x95\x01\n" +
@@ -3523,7 +3733,7 @@ const file_plugin_sdk_proto_runtime_v1_runtime_proto_rawDesc = "" +
 	"\x06params\x18\x03 \x01(\fR\x06params\"6\n" +
 	"\aBlobRef\x12\x17\n" +
 	"\ablob_id\x18\x01 \x01(\fR\x06blobId\x12\x12\n" +
-	"\x04size\x18\x02 \x01(\x04R\x04size\"\x83\x02\n" +
+	"\x04size\x18\x02 \x01(\x04R\x04size\"\x9c\x02\n" +
 	"\x05Usage\x12\x12\n" +
 	"\x04fuel\x18\x01 \x01(\x04R\x04fuel\x12\x17\n" +
 	"\awall_us\x18\x02 \x01(\x04R\x06wallUs\x12\x1d\n" +
@@ -3536,7 +3746,9 @@ const file_plugin_sdk_proto_runtime_v1_runtime_proto_rawDesc = "" +
 	"\n" +
 	"peak_pages\x18\a \x01(\rR\tpeakPages\x12&\n" +
 	"\x0fclock_or_random\x18\b \x01(\bR\rclockOrRandom\x12\x18\n" +
-	"\aeffects\x18\t \x01(\bR\aeffects*\x82\x01\n" +
+	"\aeffects\x18\t \x01(\bR\aeffects\x12\x17\n" +
+	"\atime_ns\x18\n" +
+	" \x01(\x04R\x06timeNs*\x82\x01\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\r\n" +
 	"\tKIND_CALL\x10\x01\x12\r\n" +
@@ -3575,7 +3787,7 @@ func file_plugin_sdk_proto_runtime_v1_runtime_proto_rawDescGZIP() []byte {
 }
 
 var file_plugin_sdk_proto_runtime_v1_runtime_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes = make([]protoimpl.MessageInfo, 41)
+var file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes = make([]protoimpl.MessageInfo, 44)
 var file_plugin_sdk_proto_runtime_v1_runtime_proto_goTypes = []any{
 	(Kind)(0),               // 0: calimero.runtime.v1.Kind
 	(WriteDetail)(0),        // 1: calimero.runtime.v1.WriteDetail
@@ -3598,29 +3810,32 @@ var file_plugin_sdk_proto_runtime_v1_runtime_proto_goTypes = []any{
 	(*State)(nil),           // 18: calimero.runtime.v1.State
 	(*StateStep)(nil),       // 19: calimero.runtime.v1.StateStep
 	(*Row)(nil),             // 20: calimero.runtime.v1.Row
-	(*RowKey)(nil),          // 21: calimero.runtime.v1.RowKey
-	(*Budget)(nil),          // 22: calimero.runtime.v1.Budget
-	(*Limits)(nil),          // 23: calimero.runtime.v1.Limits
-	(*Grant)(nil),           // 24: calimero.runtime.v1.Grant
-	(*Need)(nil),            // 25: calimero.runtime.v1.Need
-	(*Rows)(nil),            // 26: calimero.runtime.v1.Rows
-	(*Call)(nil),            // 27: calimero.runtime.v1.Call
-	(*HostFn)(nil),          // 28: calimero.runtime.v1.HostFn
-	(*BlobOpen)(nil),        // 29: calimero.runtime.v1.BlobOpen
-	(*BlobRead)(nil),        // 30: calimero.runtime.v1.BlobRead
-	(*BlobAnnounce)(nil),    // 31: calimero.runtime.v1.BlobAnnounce
-	(*CallResult)(nil),      // 32: calimero.runtime.v1.CallResult
-	(*CallFault)(nil),       // 33: calimero.runtime.v1.CallFault
-	(*BlobPart)(nil),        // 34: calimero.runtime.v1.BlobPart
-	(*Spill)(nil),           // 35: calimero.runtime.v1.Spill
-	(*Data)(nil),            // 36: calimero.runtime.v1.Data
-	(*Cancel)(nil),          // 37: calimero.runtime.v1.Cancel
-	(*Result)(nil),          // 38: calimero.runtime.v1.Result
-	(*GuestFault)(nil),      // 39: calimero.runtime.v1.GuestFault
-	(*Event)(nil),           // 40: calimero.runtime.v1.Event
-	(*XCall)(nil),           // 41: calimero.runtime.v1.XCall
-	(*BlobRef)(nil),         // 42: calimero.runtime.v1.BlobRef
-	(*Usage)(nil),           // 43: calimero.runtime.v1.Usage
+	(*Digest)(nil),          // 21: calimero.runtime.v1.Digest
+	(*Edits)(nil),           // 22: calimero.runtime.v1.Edits
+	(*Edit)(nil),            // 23: calimero.runtime.v1.Edit
+	(*RowKey)(nil),          // 24: calimero.runtime.v1.RowKey
+	(*Budget)(nil),          // 25: calimero.runtime.v1.Budget
+	(*Limits)(nil),          // 26: calimero.runtime.v1.Limits
+	(*Grant)(nil),           // 27: calimero.runtime.v1.Grant
+	(*Need)(nil),            // 28: calimero.runtime.v1.Need
+	(*Rows)(nil),            // 29: calimero.runtime.v1.Rows
+	(*Call)(nil),            // 30: calimero.runtime.v1.Call
+	(*HostFn)(nil),          // 31: calimero.runtime.v1.HostFn
+	(*BlobOpen)(nil),        // 32: calimero.runtime.v1.BlobOpen
+	(*BlobRead)(nil),        // 33: calimero.runtime.v1.BlobRead
+	(*BlobAnnounce)(nil),    // 34: calimero.runtime.v1.BlobAnnounce
+	(*CallResult)(nil),      // 35: calimero.runtime.v1.CallResult
+	(*CallFault)(nil),       // 36: calimero.runtime.v1.CallFault
+	(*BlobPart)(nil),        // 37: calimero.runtime.v1.BlobPart
+	(*Spill)(nil),           // 38: calimero.runtime.v1.Spill
+	(*Data)(nil),            // 39: calimero.runtime.v1.Data
+	(*Cancel)(nil),          // 40: calimero.runtime.v1.Cancel
+	(*Result)(nil),          // 41: calimero.runtime.v1.Result
+	(*GuestFault)(nil),      // 42: calimero.runtime.v1.GuestFault
+	(*Event)(nil),           // 43: calimero.runtime.v1.Event
+	(*XCall)(nil),           // 44: calimero.runtime.v1.XCall
+	(*BlobRef)(nil),         // 45: calimero.runtime.v1.BlobRef
+	(*Usage)(nil),           // 46: calimero.runtime.v1.Usage
 }
 var file_plugin_sdk_proto_runtime_v1_runtime_proto_depIdxs = []int32{
 	10, // 0: calimero.runtime.v1.InspectResponse.module:type_name -> calimero.runtime.v1.ModuleInfo
@@ -3629,64 +3844,67 @@ var file_plugin_sdk_proto_runtime_v1_runtime_proto_depIdxs = []int32{
 	11, // 3: calimero.runtime.v1.ModuleInfo.imports:type_name -> calimero.runtime.v1.Import
 	12, // 4: calimero.runtime.v1.ModuleInfo.exports:type_name -> calimero.runtime.v1.Export
 	17, // 5: calimero.runtime.v1.HostFrame.execute:type_name -> calimero.runtime.v1.Execute
-	26, // 6: calimero.runtime.v1.HostFrame.rows:type_name -> calimero.runtime.v1.Rows
-	32, // 7: calimero.runtime.v1.HostFrame.call:type_name -> calimero.runtime.v1.CallResult
-	35, // 8: calimero.runtime.v1.HostFrame.spill:type_name -> calimero.runtime.v1.Spill
-	37, // 9: calimero.runtime.v1.HostFrame.cancel:type_name -> calimero.runtime.v1.Cancel
-	25, // 10: calimero.runtime.v1.GuestFrame.need:type_name -> calimero.runtime.v1.Need
-	27, // 11: calimero.runtime.v1.GuestFrame.call:type_name -> calimero.runtime.v1.Call
-	34, // 12: calimero.runtime.v1.GuestFrame.blob:type_name -> calimero.runtime.v1.BlobPart
-	35, // 13: calimero.runtime.v1.GuestFrame.spill:type_name -> calimero.runtime.v1.Spill
-	26, // 14: calimero.runtime.v1.GuestFrame.writes:type_name -> calimero.runtime.v1.Rows
-	38, // 15: calimero.runtime.v1.GuestFrame.result:type_name -> calimero.runtime.v1.Result
-	36, // 16: calimero.runtime.v1.Execute.input:type_name -> calimero.runtime.v1.Data
+	29, // 6: calimero.runtime.v1.HostFrame.rows:type_name -> calimero.runtime.v1.Rows
+	35, // 7: calimero.runtime.v1.HostFrame.call:type_name -> calimero.runtime.v1.CallResult
+	38, // 8: calimero.runtime.v1.HostFrame.spill:type_name -> calimero.runtime.v1.Spill
+	40, // 9: calimero.runtime.v1.HostFrame.cancel:type_name -> calimero.runtime.v1.Cancel
+	28, // 10: calimero.runtime.v1.GuestFrame.need:type_name -> calimero.runtime.v1.Need
+	30, // 11: calimero.runtime.v1.GuestFrame.call:type_name -> calimero.runtime.v1.Call
+	37, // 12: calimero.runtime.v1.GuestFrame.blob:type_name -> calimero.runtime.v1.BlobPart
+	38, // 13: calimero.runtime.v1.GuestFrame.spill:type_name -> calimero.runtime.v1.Spill
+	29, // 14: calimero.runtime.v1.GuestFrame.writes:type_name -> calimero.runtime.v1.Rows
+	41, // 15: calimero.runtime.v1.GuestFrame.result:type_name -> calimero.runtime.v1.Result
+	39, // 16: calimero.runtime.v1.Execute.input:type_name -> calimero.runtime.v1.Data
 	0,  // 17: calimero.runtime.v1.Execute.kind:type_name -> calimero.runtime.v1.Kind
 	18, // 18: calimero.runtime.v1.Execute.state:type_name -> calimero.runtime.v1.State
-	22, // 19: calimero.runtime.v1.Execute.budget:type_name -> calimero.runtime.v1.Budget
-	24, // 20: calimero.runtime.v1.Execute.grants:type_name -> calimero.runtime.v1.Grant
+	25, // 19: calimero.runtime.v1.Execute.budget:type_name -> calimero.runtime.v1.Budget
+	27, // 20: calimero.runtime.v1.Execute.grants:type_name -> calimero.runtime.v1.Grant
 	1,  // 21: calimero.runtime.v1.Execute.detail:type_name -> calimero.runtime.v1.WriteDetail
 	19, // 22: calimero.runtime.v1.State.steps:type_name -> calimero.runtime.v1.StateStep
 	20, // 23: calimero.runtime.v1.State.ahead:type_name -> calimero.runtime.v1.Row
 	20, // 24: calimero.runtime.v1.StateStep.rows:type_name -> calimero.runtime.v1.Row
-	21, // 25: calimero.runtime.v1.StateStep.forget:type_name -> calimero.runtime.v1.RowKey
+	24, // 25: calimero.runtime.v1.StateStep.forget:type_name -> calimero.runtime.v1.RowKey
 	2,  // 26: calimero.runtime.v1.Row.scope:type_name -> calimero.runtime.v1.Scope
-	36, // 27: calimero.runtime.v1.Row.value:type_name -> calimero.runtime.v1.Data
-	2,  // 28: calimero.runtime.v1.RowKey.scope:type_name -> calimero.runtime.v1.Scope
-	23, // 29: calimero.runtime.v1.Budget.limits:type_name -> calimero.runtime.v1.Limits
-	21, // 30: calimero.runtime.v1.Need.keys:type_name -> calimero.runtime.v1.RowKey
-	20, // 31: calimero.runtime.v1.Rows.rows:type_name -> calimero.runtime.v1.Row
-	28, // 32: calimero.runtime.v1.Call.host:type_name -> calimero.runtime.v1.HostFn
-	29, // 33: calimero.runtime.v1.Call.open:type_name -> calimero.runtime.v1.BlobOpen
-	30, // 34: calimero.runtime.v1.Call.read:type_name -> calimero.runtime.v1.BlobRead
-	31, // 35: calimero.runtime.v1.Call.announce:type_name -> calimero.runtime.v1.BlobAnnounce
-	36, // 36: calimero.runtime.v1.HostFn.args:type_name -> calimero.runtime.v1.Data
-	36, // 37: calimero.runtime.v1.CallResult.ok:type_name -> calimero.runtime.v1.Data
-	33, // 38: calimero.runtime.v1.CallResult.fault:type_name -> calimero.runtime.v1.CallFault
-	36, // 39: calimero.runtime.v1.Result.value:type_name -> calimero.runtime.v1.Data
-	36, // 40: calimero.runtime.v1.Result.app_error:type_name -> calimero.runtime.v1.Data
-	39, // 41: calimero.runtime.v1.Result.fault:type_name -> calimero.runtime.v1.GuestFault
-	40, // 42: calimero.runtime.v1.Result.events:type_name -> calimero.runtime.v1.Event
-	41, // 43: calimero.runtime.v1.Result.xcalls:type_name -> calimero.runtime.v1.XCall
-	36, // 44: calimero.runtime.v1.Result.artifact:type_name -> calimero.runtime.v1.Data
-	20, // 45: calimero.runtime.v1.Result.writes:type_name -> calimero.runtime.v1.Row
-	42, // 46: calimero.runtime.v1.Result.blobs:type_name -> calimero.runtime.v1.BlobRef
-	21, // 47: calimero.runtime.v1.Result.read:type_name -> calimero.runtime.v1.RowKey
-	43, // 48: calimero.runtime.v1.Result.usage:type_name -> calimero.runtime.v1.Usage
-	3,  // 49: calimero.runtime.v1.RuntimeService.Info:input_type -> calimero.runtime.v1.InfoRequest
-	5,  // 50: calimero.runtime.v1.RuntimeService.Inspect:input_type -> calimero.runtime.v1.InspectRequest
-	7,  // 51: calimero.runtime.v1.RuntimeService.Prepare:input_type -> calimero.runtime.v1.PrepareRequest
-	13, // 52: calimero.runtime.v1.RuntimeService.Forget:input_type -> calimero.runtime.v1.ForgetRequest
-	15, // 53: calimero.runtime.v1.RuntimeService.Lane:input_type -> calimero.runtime.v1.HostFrame
-	4,  // 54: calimero.runtime.v1.RuntimeService.Info:output_type -> calimero.runtime.v1.InfoResponse
-	6,  // 55: calimero.runtime.v1.RuntimeService.Inspect:output_type -> calimero.runtime.v1.InspectResponse
-	9,  // 56: calimero.runtime.v1.RuntimeService.Prepare:output_type -> calimero.runtime.v1.PrepareResponse
-	14, // 57: calimero.runtime.v1.RuntimeService.Forget:output_type -> calimero.runtime.v1.ForgetResponse
-	16, // 58: calimero.runtime.v1.RuntimeService.Lane:output_type -> calimero.runtime.v1.GuestFrame
-	54, // [54:59] is the sub-list for method output_type
-	49, // [49:54] is the sub-list for method input_type
-	49, // [49:49] is the sub-list for extension type_name
-	49, // [49:49] is the sub-list for extension extendee
-	0,  // [0:49] is the sub-list for field type_name
+	39, // 27: calimero.runtime.v1.Row.value:type_name -> calimero.runtime.v1.Data
+	21, // 28: calimero.runtime.v1.Row.digest:type_name -> calimero.runtime.v1.Digest
+	22, // 29: calimero.runtime.v1.Row.edits:type_name -> calimero.runtime.v1.Edits
+	23, // 30: calimero.runtime.v1.Edits.edits:type_name -> calimero.runtime.v1.Edit
+	2,  // 31: calimero.runtime.v1.RowKey.scope:type_name -> calimero.runtime.v1.Scope
+	26, // 32: calimero.runtime.v1.Budget.limits:type_name -> calimero.runtime.v1.Limits
+	24, // 33: calimero.runtime.v1.Need.keys:type_name -> calimero.runtime.v1.RowKey
+	20, // 34: calimero.runtime.v1.Rows.rows:type_name -> calimero.runtime.v1.Row
+	31, // 35: calimero.runtime.v1.Call.host:type_name -> calimero.runtime.v1.HostFn
+	32, // 36: calimero.runtime.v1.Call.open:type_name -> calimero.runtime.v1.BlobOpen
+	33, // 37: calimero.runtime.v1.Call.read:type_name -> calimero.runtime.v1.BlobRead
+	34, // 38: calimero.runtime.v1.Call.announce:type_name -> calimero.runtime.v1.BlobAnnounce
+	39, // 39: calimero.runtime.v1.HostFn.args:type_name -> calimero.runtime.v1.Data
+	39, // 40: calimero.runtime.v1.CallResult.ok:type_name -> calimero.runtime.v1.Data
+	36, // 41: calimero.runtime.v1.CallResult.fault:type_name -> calimero.runtime.v1.CallFault
+	39, // 42: calimero.runtime.v1.Result.value:type_name -> calimero.runtime.v1.Data
+	39, // 43: calimero.runtime.v1.Result.app_error:type_name -> calimero.runtime.v1.Data
+	42, // 44: calimero.runtime.v1.Result.fault:type_name -> calimero.runtime.v1.GuestFault
+	43, // 45: calimero.runtime.v1.Result.events:type_name -> calimero.runtime.v1.Event
+	44, // 46: calimero.runtime.v1.Result.xcalls:type_name -> calimero.runtime.v1.XCall
+	39, // 47: calimero.runtime.v1.Result.artifact:type_name -> calimero.runtime.v1.Data
+	20, // 48: calimero.runtime.v1.Result.writes:type_name -> calimero.runtime.v1.Row
+	45, // 49: calimero.runtime.v1.Result.blobs:type_name -> calimero.runtime.v1.BlobRef
+	24, // 50: calimero.runtime.v1.Result.read:type_name -> calimero.runtime.v1.RowKey
+	46, // 51: calimero.runtime.v1.Result.usage:type_name -> calimero.runtime.v1.Usage
+	3,  // 52: calimero.runtime.v1.RuntimeService.Info:input_type -> calimero.runtime.v1.InfoRequest
+	5,  // 53: calimero.runtime.v1.RuntimeService.Inspect:input_type -> calimero.runtime.v1.InspectRequest
+	7,  // 54: calimero.runtime.v1.RuntimeService.Prepare:input_type -> calimero.runtime.v1.PrepareRequest
+	13, // 55: calimero.runtime.v1.RuntimeService.Forget:input_type -> calimero.runtime.v1.ForgetRequest
+	15, // 56: calimero.runtime.v1.RuntimeService.Lane:input_type -> calimero.runtime.v1.HostFrame
+	4,  // 57: calimero.runtime.v1.RuntimeService.Info:output_type -> calimero.runtime.v1.InfoResponse
+	6,  // 58: calimero.runtime.v1.RuntimeService.Inspect:output_type -> calimero.runtime.v1.InspectResponse
+	9,  // 59: calimero.runtime.v1.RuntimeService.Prepare:output_type -> calimero.runtime.v1.PrepareResponse
+	14, // 60: calimero.runtime.v1.RuntimeService.Forget:output_type -> calimero.runtime.v1.ForgetResponse
+	16, // 61: calimero.runtime.v1.RuntimeService.Lane:output_type -> calimero.runtime.v1.GuestFrame
+	57, // [57:62] is the sub-list for method output_type
+	52, // [52:57] is the sub-list for method input_type
+	52, // [52:52] is the sub-list for extension type_name
+	52, // [52:52] is the sub-list for extension extendee
+	0,  // [0:52] is the sub-list for field type_name
 }
 
 func init() { file_plugin_sdk_proto_runtime_v1_runtime_proto_init() }
@@ -3716,22 +3934,24 @@ func file_plugin_sdk_proto_runtime_v1_runtime_proto_init() {
 	file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[17].OneofWrappers = []any{
 		(*Row_Value)(nil),
 		(*Row_Absent)(nil),
+		(*Row_Digest)(nil),
+		(*Row_Edits)(nil),
 	}
-	file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[24].OneofWrappers = []any{
+	file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[27].OneofWrappers = []any{
 		(*Call_Host)(nil),
 		(*Call_Open)(nil),
 		(*Call_Read)(nil),
 		(*Call_Announce)(nil),
 	}
-	file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[29].OneofWrappers = []any{
+	file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[32].OneofWrappers = []any{
 		(*CallResult_Ok)(nil),
 		(*CallResult_Fault)(nil),
 	}
-	file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[33].OneofWrappers = []any{
+	file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[36].OneofWrappers = []any{
 		(*Data_Inline)(nil),
 		(*Data_Spill)(nil),
 	}
-	file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[35].OneofWrappers = []any{
+	file_plugin_sdk_proto_runtime_v1_runtime_proto_msgTypes[38].OneofWrappers = []any{
 		(*Result_Value)(nil),
 		(*Result_AppError)(nil),
 		(*Result_Fault)(nil),
@@ -3743,7 +3963,7 @@ func file_plugin_sdk_proto_runtime_v1_runtime_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_plugin_sdk_proto_runtime_v1_runtime_proto_rawDesc), len(file_plugin_sdk_proto_runtime_v1_runtime_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   41,
+			NumMessages:   44,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
