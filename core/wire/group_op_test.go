@@ -397,9 +397,9 @@ func TestContextInvitations(t *testing.T) {
 func TestGroupStateHash(t *testing.T) {
 	t.Parallel()
 	type in struct {
-		Group   hex32 `json:"group_id"`
-		Admin   hex32 `json:"admin_identity"`
-		Target  hex32 `json:"target_application_id"`
+		Group   hex32       `json:"group_id"`
+		Admin   hex32       `json:"admin_identity"`
+		Target  hex32       `json:"target_application_id"`
 		Members [][2]string `json:"members_unsorted"`
 	}
 	for _, c := range golden.Group[in, struct {
