@@ -140,13 +140,13 @@ func TestClientLeaves(t *testing.T) {
 func TestBodyTimeout(t *testing.T) {
 	t.Parallel()
 	o := allOn()
-	o.BodyTimeout = 50 * time.Millisecond
+	o.BodyTimeout = 250 * time.Millisecond
 	w := newServer(t, o, nil)
 	w.contexts.execute = func(ctx context.Context, _ contexts.ExecuteRequest) (*contexts.ExecuteResponse, error) {
 		select {
 		case <-ctx.Done():
 			return nil, ctx.Err()
-		case <-time.After(4 * o.BodyTimeout):
+		case <-time.After(2 * o.BodyTimeout):
 			return &contexts.ExecuteResponse{Output: []byte("1")}, nil
 		}
 	}

@@ -111,11 +111,11 @@ func TestWebSocketRefusals(t *testing.T) {
 
 func TestWebSocketPing(t *testing.T) {
 	t.Parallel()
-	o := allOn()
-	o.PingInterval, o.PongTimeout = 20*time.Millisecond, 200*time.Millisecond
-	w := newWorld(t, o, nil)
 	var pings atomic.Int32
-	answers := func(alive bool) *websocket.Conn {
+	connect := func(alive bool, pong time.Duration) (*world, *websocket.Conn) {
+		o := allOn()
+		o.PingInterval, o.PongTimeout = 20*time.Millisecond, pong
+		w := newWorld(t, o, nil)
 		conn, resp, err := websocket.Dial(t.Context(), "ws"+strings.TrimPrefix(w.url, "http")+"/ws", &websocket.DialOptions{
 			HTTPClient: client, OnPingReceived: func(context.Context, []byte) bool { pings.Add(1); return alive },
 		})
@@ -124,16 +124,16 @@ func TestWebSocketPing(t *testing.T) {
 			require.NoError(t, resp.Body.Close())
 		}
 		t.Cleanup(func() { _ = conn.CloseNow() })
-		return conn
+		return w, conn
 	}
-	dead := answers(false)
+	_, dead := connect(false, 200*time.Millisecond)
 	_, _, err := dead.Read(t.Context())
 	var closed websocket.CloseError
 	require.ErrorAs(t, err, &closed)
 	require.Equal(t, websocket.CloseError{Code: websocket.StatusProtocolError, Reason: "Ping timeout"}, closed)
 
 	pings.Store(0)
-	live := answers(true)
+	w, live := connect(true, 20*time.Second)
 	done := make(chan error, 1)
 	go func() {
 		_, _, err := live.Read(context.Background())

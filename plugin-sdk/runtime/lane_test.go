@@ -552,13 +552,13 @@ func TestLane_StopsWithItsCaller(t *testing.T) {
 	l := over(t, obey)
 	t.Run("cancelled", func(t *testing.T) {
 		ctx, cancel := context.WithCancel(context.Background())
-		time.AfterFunc(20*time.Millisecond, cancel)
+		time.AfterFunc(200*time.Millisecond, cancel)
 		r, err := l.Execute(ctx, execution(), nil)
 		require.NoError(t, err)
 		requireFault(t, r, runtime.FaultCancelled, "stopped")
 	})
 	t.Run("deadline of the caller", func(t *testing.T) {
-		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Millisecond)
+		ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
 		defer cancel()
 		r, err := l.Execute(ctx, execution(), nil)
 		require.NoError(t, err)

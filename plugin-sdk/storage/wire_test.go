@@ -531,7 +531,7 @@ func TestSnapshot_LeaseEndsUnlessUsed(t *testing.T) {
 
 func TestSnapshot_ALongScanRenewsTheLease(t *testing.T) {
 	t.Parallel()
-	const lease = 100 * time.Millisecond
+	const lease = 500 * time.Millisecond
 	w := &watched{Plugin: storagetest.NewMemory()}
 	s := sdktest.OverGRPC[storage.Plugin](t, storage.WireWithLease(lease), w)
 	putAll(t, s, 100, 100*kib)
@@ -540,12 +540,12 @@ func TestSnapshot_ALongScanRenewsTheLease(t *testing.T) {
 	start, n := time.Now(), 0
 	require.NoError(t, snap.Scan(context.Background(), storage.Range{Column: "c", PageBytes: 1}, func(items []storage.Item) error {
 		if n += len(items); n == 1 {
-			<-time.After(4 * lease) // the consumer is slow, the scan is not over
+			<-time.After(2 * lease) // the consumer is slow, the scan is not over
 		}
 		return nil
 	}))
 	require.Equal(t, 100, n)
-	require.GreaterOrEqual(t, time.Since(start), 4*lease)
+	require.GreaterOrEqual(t, time.Since(start), 2*lease)
 	require.NoError(t, snap.Close())
 	w.none(t)
 }
