@@ -71,9 +71,28 @@ execution {
   }
 }
 
-# Checked and kept; nothing listens on it yet.
+# The peer-to-peer network (docs/design/network.md). A node's config.toml names listen, bootstrap, mdns and rendezvous too.
 network {
-  swarm_port = 2428
+  swarm_port = 2428 # TCP and QUIC on all addresses; 0 takes a free port
+  listen     = []   # or these multiaddrs, such as "/ip4/127.0.0.1/tcp/2428"
+  advertise  = []   # multiaddrs that others shall know besides
+  bootstrap  = []   # multiaddrs of peers to stay connected to; each ends in /p2p/<peer id>
+
+  mdns            = true   # look for peers in the local network
+  local_discovery = "auto" # a folder for the nodes of this host; auto: one in the temporary folder, if mdns is on; off
+  relays          = 3      # that relay to this node while it cannot be reached; 0: none
+  autonat         = true   # ask peers which addresses of this node can be reached
+
+  rendezvous {
+    namespace     = "/calimero/devnet/global" # "": no rendezvous points
+    interval      = "90s" # between discoveries
+    throttle      = "2m"  # rest for a point after one
+    registrations = 3     # points that list this node
+  }
+
+  invite_topic = "mero_specialized_node_invites"
+  max_peers    = 256
+  max_memory   = "256MiB" # that connections and streams may buffer
 }
 
 # The core's cache of hot rows over the storage plugin.

@@ -8,7 +8,7 @@ import (
 	"github.com/calimero-go/core/core/node"
 )
 
-// initCommand takes the reference's flags; those for the network are kept in config.toml.
+// initCommand takes the reference's flags.
 type initCommand struct {
 	BootNodes   []string `help:"Multiaddrs of peers to start from." name:"boot-nodes" sep:"none" placeholder:"ADDR"`
 	SwarmHost   []string `help:"Addresses of the peer-to-peer network." default:"0.0.0.0,::"`
@@ -17,7 +17,7 @@ type initCommand struct {
 	ServerPort  uint16   `help:"Port of the HTTP server." default:"2528"`
 	AuthMode    string   `help:"proxy: no tokens, loopback only; embedded: the auth plugin local." enum:"proxy,embedded" default:"proxy"`
 	MDNS        bool     `help:"Find peers in the local network." default:"true" negatable:""`
-	Advertise   bool     `name:"advertise-address" help:"Tell peers the node's addresses."`
+	Advertise   bool     `name:"advertise-address" help:"Ask a service for the public address and tell peers."`
 	Force       bool     `help:"Delete an existing node first, with all its data."`
 	Mode        string   `help:"standard or read-only." enum:"standard,read-only" default:"standard"`
 	PluginDir   string   `help:"Folder of the plugins' binaries; default: that of merod." placeholder:"PATH"`

@@ -106,15 +106,6 @@ const (
 	XCallOff             = "off"
 )
 
-// Network is what the peer-to-peer network will use. Nothing listens yet: the values are checked and kept.
-type Network struct {
-	// SwarmPort is network.swarm_port; Listen and Bootstrap are the multiaddrs of config.toml, nil without one.
-	SwarmPort         uint16
-	Listen, Bootstrap []string
-	// Sync times of config.toml.
-	SyncTimeout, SyncInterval, SyncFrequency time.Duration
-}
-
 // Store is the core's cache of hot rows over the storage plugin, in bytes.
 type Store struct {
 	CacheBytes uint64
@@ -148,8 +139,7 @@ func Default(dir string) *Config {
 			Deadline: 30 * time.Second, Fuel: 100_000_000_000, MemoryPages: 4096,
 			MaxModule: 10 << 20, XCall: XCallAny, XCallDepth: 8, XCallCount: 100, Limits: runtime.DefaultLimits(),
 		},
-		Network: Network{SwarmPort: 2428, SyncTimeout: 30 * time.Second, SyncInterval: 5 * time.Second,
-			SyncFrequency: 10 * time.Second},
+		Network: defaultNetwork(),
 		Store:   Store{CacheBytes: 16 << 20},
 		Log:     Log{Level: "info", Format: "text"},
 		Metrics: Metrics{Enabled: true},

@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/hashicorp/hcl/v2"
-	"github.com/multiformats/go-multiaddr"
 	"github.com/pelletier/go-toml/v2"
 	"github.com/pelletier/go-toml/v2/unstable"
 )
@@ -47,6 +46,10 @@ type nodeKeys struct {
 	Bootstrap *struct {
 		Nodes []string `toml:"nodes"`
 	} `toml:"bootstrap"`
+	Discovery   *discoveryKeys `toml:"discovery"`
+	Specialized *struct {
+		InviteTopic string `toml:"invite_topic"`
+	} `toml:"specialized_node"`
 	Sync *struct { // required
 		TimeoutMS   *int64 `toml:"timeout_ms"`
 		IntervalMS  *int64 `toml:"interval_ms"`
@@ -217,20 +220,7 @@ func (f *NodeFile) validate(d *decoder) {
 			bad("identity."+key, "%s.", sentence(err))
 		}
 	}
-	if k.Swarm != nil {
-		for _, a := range k.Swarm.Listen {
-			if _, err := multiaddr.NewMultiaddr(a); err != nil {
-				bad("swarm.listen", "%q is not a multiaddr: %v.", a, err)
-			}
-		}
-	}
-	if k.Bootstrap != nil {
-		for _, a := range k.Bootstrap.Nodes {
-			if err := bootstrapAddress(a); err != nil {
-				bad("bootstrap.nodes", "%s.", sentence(err))
-			}
-		}
-	}
+	f.validateNetwork(bad)
 	f.validateServer(bad)
 	f.validateTimes(bad)
 	f.validatePath("datastore.path", k.Datastore, bad)
@@ -244,17 +234,6 @@ func (f *NodeFile) validatePath(key string, p *pathKey, bad func(key, format str
 	if err := path(p.Path); err != nil {
 		bad(key, "%s.", sentence(err))
 	}
-}
-
-func bootstrapAddress(s string) error {
-	a, err := multiaddr.NewMultiaddr(s)
-	if err != nil {
-		return fmt.Errorf("%q is not a multiaddr: %w", s, err)
-	}
-	if len(a) == 0 || a[len(a)-1].Code() != multiaddr.P_P2P {
-		return fmt.Errorf("%q: a bootstrap address must end in /p2p/<peer id>", s)
-	}
-	return nil
 }
 
 func (f *NodeFile) validateServer(bad func(key, format string, args ...any)) {
@@ -351,13 +330,7 @@ func (c *Config) overlay(f *NodeFile) Diagnostics {
 	if k.Identity != nil {
 		c.Node.Identity, _, _ = k.Identity.decode() // validated before
 	}
-	c.Network.Listen = k.Swarm.Listen
-	if k.Bootstrap != nil {
-		c.Network.Bootstrap = k.Bootstrap.Nodes
-	}
-	milliseconds(&c.Network.SyncTimeout, k.Sync.TimeoutMS)
-	milliseconds(&c.Network.SyncInterval, k.Sync.IntervalMS)
-	milliseconds(&c.Network.SyncFrequency, k.Sync.FrequencyMS)
+	c.Network.overlay(k)
 	c.Node.Data, c.Node.Blobs = c.under(k.Datastore.Path), c.under(k.Blobstore.Path)
 	return c.overlayServer(f)
 }

@@ -132,3 +132,46 @@ func TestNodeFile_SetRefuses(t *testing.T) {
 		require.ErrorContains(t, err, want, assignment)
 	}
 }
+
+func TestNodeFile_Network(t *testing.T) {
+	t.Parallel()
+	home, _ := initialised(t, nil)
+	hcl := valid + "network {\n  mdns = false\n  relays = 7\n  bootstrap = [\"/ip4/10.0.0.1/tcp/1/p2p/" + bootPeer + "\"]\n}\n"
+	c := load(t, hcl, config.WithHome(home))
+	require.True(t, c.Network.MDNS, "config.toml has it")
+	require.Equal(t, 3, c.Network.Relays)
+	require.Empty(t, c.Network.Bootstrap)
+	require.Equal(t, config.Rendezvous{Namespace: "/calimero/devnet/global", Interval: 90 * time.Second,
+		Throttle: 2 * time.Minute, Registrations: 3}, c.Network.Rendezvous)
+	require.Equal(t, []string{"/ip4/0.0.0.0/tcp/5001"}, c.Network.SwarmAddresses())
+
+	// What merobox changes, and what it may leave out.
+	f, diags := config.LoadNodeFile(filepath.Join(home, "n1", "config.toml"))
+	require.NoError(t, diags.Err())
+	f, err := f.Set("discovery.rendezvous.namespace = 'calimero/merobox-tests/0a1b2c3d'", "discovery.mdns=false",
+		"discovery.rendezvous.discovery_rpm = 2", "discovery.rendezvous.discovery_interval = {secs=1, nanos=500000000}",
+		"discovery.relay.registrations_limit = 1", "specialized_node.invite_topic = 'tee'",
+		"bootstrap.nodes=['/ip4/127.0.0.1/tcp/2428/p2p/"+bootPeer+"']", "discovery.advertise_address=true")
+	require.NoError(t, err)
+	require.NoError(t, f.Write())
+	c = load(t, hcl, config.WithHome(home))
+	require.False(t, c.Network.MDNS)
+	require.True(t, c.Network.AdvertisePublicIP)
+	require.Equal(t, 1, c.Network.Relays)
+	require.Equal(t, "tee", c.Network.InviteTopic)
+	require.Equal(t, []string{"/ip4/127.0.0.1/tcp/2428/p2p/" + bootPeer}, c.Network.Bootstrap)
+	require.Equal(t, config.Rendezvous{Namespace: "calimero/merobox-tests/0a1b2c3d", Interval: 1500 * time.Millisecond,
+		Throttle: 30 * time.Second, Registrations: 3}, c.Network.Rendezvous)
+}
+
+const bootPeer = "12D3KooWR5V4zmisVtVdGE6i8jfFwtgRNq5t8eDGxfckKuhXu7Eh"
+
+func TestNetwork_SwarmAddresses(t *testing.T) {
+	t.Parallel()
+	c := load(t, valid+"network {\n  swarm_port = 77\n}\n")
+	require.Equal(t, []string{"/ip4/0.0.0.0/tcp/77", "/ip4/0.0.0.0/udp/77/quic-v1", "/ip6/::/tcp/77", "/ip6/::/udp/77/quic-v1"},
+		c.Network.SwarmAddresses())
+	c = load(t, valid+"network {\n  listen = [\"/ip4/127.0.0.1/tcp/0\"]\n  local_discovery = \"near\"\n}\n")
+	require.Equal(t, []string{"/ip4/127.0.0.1/tcp/0"}, c.Network.SwarmAddresses())
+	require.Equal(t, filepath.Join(c.Dir, "near"), c.Network.LocalDiscovery)
+}

@@ -22,7 +22,7 @@ type NodeFileSeed struct {
 	Embedded bool
 	// ReadOnly is mode = "readonly".
 	ReadOnly bool
-	// MDNS and AdvertiseAddress are kept for the network.
+	// MDNS and AdvertiseAddress are discovery's switches of these names.
 	MDNS, AdvertiseAddress bool
 }
 

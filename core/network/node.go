@@ -100,6 +100,7 @@ func (m *manager) newHost(n *node) (host.Host, error) {
 		libp2p.ResourceManager(resources),
 		libp2p.ConnectionManager(conns),
 		libp2p.AddrsFactory(func(all []ma.Multiaddr) []ma.Multiaddr { return announced(n.advertised, all) }),
+		libp2p.DialRanker(rankDials),
 		libp2p.EnableRelay(),
 		libp2p.EnableHolePunching(),
 		libp2p.DisableMetrics(),
@@ -235,6 +236,7 @@ func (n *node) startBackground() error {
 	if n.m.opts.LocalDir != "" {
 		n.work.Go(func() { n.serveLocal(n.ctx) })
 	}
+	n.host.Network().Notify(&p2p.NotifyBundle{ConnectedF: n.doubt})
 	n.keeper.keep(wayBootstrap, n.m.bootstrap...)
 	if err := n.kad.bootstrap(n.ctx); err != nil {
 		return fmt.Errorf("start the DHT: %w", err)

@@ -124,7 +124,7 @@ func writeConfig(o InitOptions, dir, hcl string, r *InitResult) error {
 		return err
 	}
 	f, err := config.NewNodeFile(filepath.Join(dir, config.NodeFileName), config.NodeFileSeed{
-		Identity: id, Listen: listen, Swarm: swarmAddresses(o.SwarmHosts, o.SwarmPort), Bootstrap: o.BootNodes,
+		Identity: id, Listen: listen, Swarm: config.SwarmAddresses(o.SwarmHosts, o.SwarmPort), Bootstrap: o.BootNodes,
 		Embedded: o.Embedded, ReadOnly: o.ReadOnly, MDNS: o.MDNS, AdvertiseAddress: o.AdvertiseAddress,
 	})
 	if err != nil {
@@ -137,19 +137,6 @@ func hostPorts(hosts []string, port uint16) []string {
 	out := make([]string, len(hosts))
 	for i, h := range hosts {
 		out[i] = net.JoinHostPort(h, strconv.Itoa(int(port)))
-	}
-	return out
-}
-
-// swarmAddresses are TCP and QUIC on each host.
-func swarmAddresses(hosts []string, port uint16) []string {
-	var out []string
-	for _, h := range hosts {
-		family := "ip4"
-		if ip := net.ParseIP(h); ip != nil && ip.To4() == nil {
-			family = "ip6"
-		}
-		out = append(out, fmt.Sprintf("/%s/%s/tcp/%d", family, h, port), fmt.Sprintf("/%s/%s/udp/%d/quic-v1", family, h, port))
 	}
 	return out
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/calimero-go/core/core/contexts"
 	"github.com/calimero-go/core/core/contexts/executor"
 	"github.com/calimero-go/core/core/identity"
+	"github.com/calimero-go/core/core/network"
 	"github.com/calimero-go/core/core/pluginhost"
 	"github.com/calimero-go/core/core/store"
 	"github.com/calimero-go/core/core/wire"
@@ -55,6 +56,7 @@ type Node struct {
 	apps     *apps.Service
 	executor *executor.Executor
 	contexts *contexts.Client
+	network  *network.Client
 }
 
 // New makes a node of a configuration; nothing is started.
@@ -71,7 +73,8 @@ func New(cfg *config.Config, opts Options) (*Node, error) {
 // stopTime bounds the orderly end of everything but the plugins, which have budgets of their own.
 const stopTime = 20 * time.Second
 
-// Run starts the node and serves until ctx ends; then it stops in good order: HTTP, actors, runtime, auth, storage.
+// Run starts the node and serves until ctx ends; then it stops in good order: HTTP, network, actors, runtime, auth,
+// storage.
 func (n *Node) Run(ctx context.Context) (err error) {
 	start := time.Now()
 	if err := n.startPlugins(ctx); err != nil {
@@ -82,8 +85,17 @@ func (n *Node) Run(ctx context.Context) (err error) {
 		return err
 	}
 	defer n.executor.Close()
+	swarm, err := n.newNetwork()
+	if err != nil {
+		return err
+	}
 	stopActors := n.startActors()
 	defer stopActors()
+	stopNetwork, err := n.startNetwork(ctx, swarm)
+	if err != nil {
+		return err
+	}
+	defer stopNetwork()
 	return n.serve(ctx, func() {
 		n.log.Info("Node started successfully", "node", n.cfg.Node.Name, "version", n.opts.Version,
 			"took", time.Since(start).Round(time.Millisecond))

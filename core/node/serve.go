@@ -71,6 +71,7 @@ func (n *Node) newServer(guard *authroutes.Service) (*api.Server, error) {
 	c := n.cfg.Server
 	deps := api.Deps{
 		Contexts: n.contexts, Apps: n.apps, Blobs: n.blobs, Identity: n.identity, Registerer: n.reg,
+		Peers: func() int { return len(n.network.Peers()) },
 		Ready: func(context.Context) error { return n.ready() }, Sessions: api.StoredSessions(n.db),
 		Guard: guard.Guard, Logger: n.log,
 		MaySubscribe: func(ctx context.Context, id domain.ContextID) bool {
@@ -96,6 +97,13 @@ func (n *Node) newServer(guard *authroutes.Service) (*api.Server, error) {
 // pathPrefix is put before most routes, for a reverse proxy that serves several nodes.
 func pathPrefix() string { return os.Getenv("NODE_PATH_PREFIX") }
 
+// addresses is the content of AddressFile: URLs, multiaddrs, and the node's id in the network.
+type addresses struct {
+	Server []string `json:"server"`
+	Swarm  []string `json:"swarm"`
+	PeerID string   `json:"peer_id"`
+}
+
 // writeAddresses logs where the node listens and writes it to AddressFile, which the function returned removes.
 func (n *Node) writeAddresses(listeners []net.Listener) (remove func(), err error) {
 	var urls []string
@@ -104,7 +112,9 @@ func (n *Node) writeAddresses(listeners []net.Listener) (remove func(), err erro
 		urls = append(urls, url)
 		n.log.Info("listening", "url", url+pathPrefix())
 	}
-	text, err := json.Marshal(map[string][]string{"server": urls})
+	text, err := json.Marshal(addresses{
+		Server: urls, Swarm: n.network.ListenAddrs(), PeerID: n.network.LocalPeerID().String(),
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -244,7 +244,8 @@ func TestInit(t *testing.T) {
 			t.Parallel()
 			n := harness.Make(t, harness.Options{})
 			require.NoError(t, os.RemoveAll(n.Dir))
-			out, err := n.Init(t.Context(), "--server-port", "0", "--swarm-port", "2428", "--auth-mode", mode, "--server-host", "127.0.0.1")
+			out, err := n.Init(t.Context(), "--server-port", "0", "--server-host", "127.0.0.1", "--swarm-port", "0",
+				"--swarm-host", "127.0.0.1", "--no-mdns", "--auth-mode", mode)
 			require.NoError(t, err, out)
 			require.Contains(t, out, "Initialized a node in")
 			require.Equal(t, mode == "proxy", bytes.Contains([]byte(out), []byte("warning")), out)

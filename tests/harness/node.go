@@ -30,10 +30,18 @@ type Node struct {
 	wrap  []string
 	temp  bool
 
-	mu  sync.Mutex
-	run *process
-	log logBuffer
-	url string
+	mu    sync.Mutex
+	run   *process
+	log   logBuffer
+	url   string
+	swarm Swarm
+}
+
+// Swarm is where a node is in the peer-to-peer network.
+type Swarm struct {
+	PeerID string
+	// Addresses are multiaddrs to dial, ending in the peer id.
+	Addresses []string
 }
 
 // process is one run of merod.
@@ -204,14 +212,27 @@ func (n *Node) readAddress() error {
 	}
 	var a struct {
 		Server []string `json:"server"`
+		Swarm  []string `json:"swarm"`
+		PeerID string   `json:"peer_id"`
 	}
 	if err := json.Unmarshal(b, &a); err != nil || len(a.Server) == 0 {
 		return errors.Join(fmt.Errorf("%s names no server address: %s", n.addressFile(), b), err)
 	}
+	for i, s := range a.Swarm {
+		a.Swarm[i] = s + "/p2p/" + a.PeerID
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.url = strings.TrimSuffix(a.Server[0], "/")
+	n.swarm = Swarm{PeerID: a.PeerID, Addresses: a.Swarm}
 	return nil
+}
+
+// Swarm is where the node of the last Start is in the network.
+func (n *Node) Swarm() Swarm {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.swarm
 }
 
 // URL is where the node serves, without a slash at the end.

@@ -20,6 +20,8 @@ type Options struct {
 	Listen []string
 	// Execution, Server, Top are HCL text within the blocks execution and server, and beside the blocks.
 	Execution, Server, Top string
+	// Network is HCL text within the block network. Empty: free ports of the loopback interface, and no discovery.
+	Network string
 	// Plugins is HCL text within the block of a plugin, by kind; PluginConfig that within its config block.
 	Plugins, PluginConfig map[string]string
 	// Config is a complete config.hcl in place of all the above, and of the pins: it is used where it lies.
@@ -31,6 +33,10 @@ type Options struct {
 }
 
 const nodeName = "node"
+
+// QuietNetwork listens on free ports of the loopback interface and looks for nobody.
+const QuietNetwork = `  listen = ["/ip4/127.0.0.1/tcp/0", "/ip4/127.0.0.1/udp/0/quic-v1"]
+  mdns = false`
 
 // ConfigText is the config.hcl of a node in home.
 func (o *Options) ConfigText(home string) string {
@@ -52,6 +58,11 @@ func (o *Options) ConfigText(home string) string {
 	if o.Execution != "" {
 		fmt.Fprintf(&b, "\nexecution {\n%s\n}\n", o.Execution)
 	}
+	network := o.Network
+	if network == "" {
+		network = QuietNetwork
+	}
+	fmt.Fprintf(&b, "\nnetwork {\n%s\n}\n", network)
 	b.WriteString(o.Top)
 	b.WriteString(o.plugin("storage", "leveldb", ""))
 	b.WriteString(o.plugin("runtime", "wasmer", fmt.Sprintf("  files = [%q]\n", filepath.Join(o.Bin, libwasmer()))))

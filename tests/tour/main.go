@@ -136,7 +136,8 @@ func (t *tour) step(what string, command string) {
 func (t *tour) walk(ctx context.Context) error {
 	n := t.node
 	// merod init gives the node its keys and, in its config.toml, free ports on this machine only.
-	if out, err := n.Init(ctx, "--auth-mode", "embedded", "--server-host", "127.0.0.1", "--server-port", "0"); err != nil {
+	if out, err := n.Init(ctx, "--auth-mode", "embedded", "--server-host", "127.0.0.1", "--server-port", "0",
+		"--swarm-host", "127.0.0.1", "--swarm-port", "0", "--no-mdns"); err != nil {
 		return fmt.Errorf("make the node: %w\n%s", err, out)
 	}
 	if err := n.Start(ctx); err != nil {
