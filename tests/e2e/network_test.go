@@ -37,9 +37,11 @@ func TestNodesMeet(t *testing.T) {
 	folder, err := harness.TempDir()
 	require.NoError(t, err)
 	for name, network := range map[string]func(first *harness.Node) string{
-		"tcp":    func(n *harness.Node) string { return bootstrap(t, n, "/tcp/") },
-		"quic":   func(n *harness.Node) string { return bootstrap(t, n, "/quic-v1/") },
-		"folder": func(*harness.Node) string { return fmt.Sprintf("  local_discovery = %q", filepath.Join(folder, "near")) },
+		"tcp":  func(n *harness.Node) string { return bootstrap(t, n, "/tcp/") },
+		"quic": func(n *harness.Node) string { return bootstrap(t, n, "/quic-v1/") },
+		"folder": func(*harness.Node) string {
+			return fmt.Sprintf("  local_discovery = %q", filepath.Join(folder, "near"))
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
