@@ -75,29 +75,6 @@ func (m *manager) runXCall(ctx context.Context, from *call, app domain.Applicati
 	return err
 }
 
-// runHandlers runs the handlers of the events that from emitted, in order, as the same executor. The caller has its
-// answer already.
-func (m *manager) runHandlers(ctx context.Context, from *call, root domain.Hash, events []Event) {
-	for _, e := range events {
-		if e.Handler == nil {
-			continue
-		}
-		err := from.chain.follow(&m.opts, from.depth+1)
-		if err == nil {
-			_, err = m.execute(ctx, &call{
-				context: from.context, method: *e.Handler, args: e.Data, executor: from.executor,
-				kind: runtime.Handler, chain: from.chain, depth: from.depth + 1,
-			})
-		}
-		if err == nil {
-			m.metrics.handlers.WithLabelValues("ok").Inc()
-			continue
-		}
-		m.metrics.handlers.WithLabelValues("failed").Inc()
-		m.reportFailure(from.context, root, "event handler", from.context.String(), *e.Handler, err)
-	}
-}
-
 func (m *manager) reportFailure(from domain.ContextID, root domain.Hash, what, target, function string, err error) {
 	m.opts.Logger.Warn(what+" failed", "context", from, "target", target, "function", function, "err", err)
 	data, jerr := json.Marshal(map[string]string{"target": target, "function": function, "error": err.Error()})

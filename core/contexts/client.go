@@ -5,6 +5,7 @@ import (
 	"runtime/debug"
 
 	"github.com/calimero-go/core/core/actor"
+	"github.com/calimero-go/core/core/wire"
 	"github.com/calimero-go/core/plugin-sdk/domain"
 	"github.com/calimero-go/core/plugin-sdk/errkind"
 	"github.com/calimero-go/core/plugin-sdk/runtime"
@@ -87,6 +88,33 @@ func (c *Client) Identities(ctx context.Context, id domain.ContextID, ownedOnly 
 // Group is the group that owns a context; nil for none.
 func (c *Client) Group(ctx context.Context, id domain.ContextID) (*domain.GroupID, error) {
 	return ask(ctx, c, func(ctx context.Context, m *manager) (*domain.GroupID, error) { return m.groupOf(ctx, id) })
+}
+
+// Receive takes deltas of other nodes, in any order and as often as they come; a receipt for each. Those whose ancestors
+// are all here are applied, in causal order and as one commit (a large number as several). The others are stored, bounded
+// in number, and applied when their parents come or the clock passes their times, after a restart too. The error, kind
+// NotFound for an unknown context, means that nothing is known of the deltas.
+func (c *Client) Receive(ctx context.Context, id domain.ContextID, deltas []Delta) ([]Receipt, error) {
+	run := func(ctx context.Context, m *manager) ([]Receipt, error) { return m.receive(ctx, id, deltas) }
+	return ask(ctx, c, run)
+}
+
+// Heads are the applied deltas that no applied delta builds on, and the root hash of the state they make.
+func (c *Client) Heads(ctx context.Context, id domain.ContextID) (heads []domain.Hash, root domain.Hash, err error) {
+	info, err := c.Get(ctx, id)
+	return info.DagHeads, info.RootHash, err
+}
+
+// Deltas are those of ids that are applied here, in the order of ids; at most 4,096 may be asked for.
+func (c *Client) Deltas(ctx context.Context, id domain.ContextID, ids []domain.Hash) ([]wire.ContextDagDelta, error) {
+	return ask(ctx, c, func(ctx context.Context, m *manager) ([]wire.ContextDagDelta, error) {
+		return m.deltas(ctx, id, ids)
+	})
+}
+
+// Missing are the deltas that are not here and that others wait for, in ascending order.
+func (c *Client) Missing(ctx context.Context, id domain.ContextID) ([]domain.Hash, error) {
+	return ask(ctx, c, func(ctx context.Context, m *manager) ([]domain.Hash, error) { return m.missing(ctx, id) })
 }
 
 // Subscribe returns the mutations of all contexts from now on. The channel is closed by the function returned, by the

@@ -7,6 +7,7 @@ import (
 	"github.com/calimero-go/core/core/contexts/executor"
 	"github.com/calimero-go/core/core/store"
 	"github.com/calimero-go/core/core/wire"
+	"github.com/calimero-go/core/plugin-sdk/crdt"
 	"github.com/calimero-go/core/plugin-sdk/crdt/engine"
 	"github.com/calimero-go/core/plugin-sdk/domain"
 	"github.com/calimero-go/core/plugin-sdk/errkind"
@@ -26,11 +27,17 @@ func (m *manager) commit(ctx context.Context, e *entry, h *host, c *call, res *e
 		return nil // nothing of the call is left: its overlay is discarded
 	}
 	st.put(b, e.id)
+	if c.mark != nil {
+		c.mark(b)
+	}
 	if err := b.Commit(context.WithoutCancel(ctx)); err != nil {
+		c.due = nil
 		e.forget()
 		return err
 	}
+	c.mark = nil
 	e.committed(st)
+	m.published(&st)
 	m.metrics.commits.Inc()
 	m.metrics.bytes.Add(float64(st.size))
 	return nil
@@ -45,7 +52,7 @@ type staged struct {
 	// rows are those that change, corrected those that the overlay of exec has otherwise.
 	rows, corrected []runtime.Row
 	// delta is nil when a call left no action.
-	delta *wire.ContextDagDelta
+	delta *Published
 	// size is what is written, in bytes.
 	size int
 }
@@ -93,17 +100,37 @@ func (m *manager) stage(ctx context.Context, b *store.Batch, e *entry, h *host, 
 	st.local.Seen = max(st.local.Seen, res.Usage.Time, engine.LatestTime(authored.Actions))
 	st.local.Shadows = st.local.Shadows || v.hasShadow(authored.Change.Rows)
 	if len(authored.Actions) > 0 {
-		delta, err := newDelta(authored.Actions, e.meta.DagHeads, key, st.meta.RootHash, m.clock.now(), m.opts.MaxDelta)
-		if err != nil {
-			return st, guestsFault(err)
+		if err := m.stageDelta(b, e, c, res, authored.Actions, key, &st); err != nil {
+			return st, err
 		}
-		st.delta, st.meta.DagHeads = &delta, []domain.Hash{delta.DeltaID}
-		store.Delta.Put(b, store.DeltaKey{Context: e.id, Delta: delta.DeltaID}, delta)
-		st.size = len(delta.Actions)
 	}
 	b.Rows(e.id, st.rows)
 	st.size += size(st.rows)
 	return st, h.publish(b)
+}
+
+// stageDelta adds the delta of a call, with its author's signature and the handlers of its events, to b and st.
+func (m *manager) stageDelta(b *store.Batch, e *entry, c *call, res *executor.Result, actions []crdt.Action,
+	key *domain.PrivateKey, st *staged) error {
+	parents := e.meta.DagHeads[:min(len(e.meta.DagHeads), maxParents)]
+	delta, err := newDelta(actions, parents, key, st.meta.RootHash, m.clock.now(), m.opts.MaxDelta)
+	if err != nil {
+		return guestsFault(err)
+	}
+	events, err := withoutHandlers(res.Events)
+	if err != nil {
+		return err
+	}
+	st.delta = &Published{Context: e.id, Delta: delta, Proof: proofOf(e.id, c.executor, key, &delta, events), Events: events}
+	st.meta.DagHeads = withHead(e.meta.DagHeads, delta.DeltaID, parents)
+	at := store.DeltaKey{Context: e.id, Delta: delta.DeltaID}
+	store.Delta.Put(b, at, delta)
+	store.DeltaAuthor.Put(b, at, st.delta.Proof)
+	st.size = len(delta.Actions)
+	if hasHandlers(res.Events) {
+		return m.stageOwnHandlers(b, c, delta.DeltaID, res.Events)
+	}
+	return nil
 }
 
 // stateRows are the engine's rows as rows of the store and of the runtime's copy.

@@ -140,6 +140,7 @@ func (m *manager) createLocked(ctx context.Context, e *entry, member domain.Priv
 	}
 	m.metrics.commits.Inc()
 	e.committed(st)
+	m.published(&st)
 	return nil
 }
 

@@ -2,6 +2,7 @@ package contexts
 
 import (
 	"context"
+	"time"
 
 	"github.com/calimero-go/core/core/contexts/executor"
 	"github.com/calimero-go/core/core/wire"
@@ -21,6 +22,9 @@ type entry struct {
 	known bool
 	meta  wire.ContextMeta
 	local wire.ContextLocal
+	// graph of its deltas; nil until one is received. wakes is when held ones are looked at.
+	graph *graph
+	wakes time.Time
 	// generation of the context's hot rows.
 	generation uint64
 	// readOnly has the answers of manager.readOnly, rolesOf the generation of groups they hold for.
@@ -68,7 +72,7 @@ func (e *entry) release() { e.lock <- struct{}{} }
 
 // forget makes the next call read everything again: the store may or may not have taken the last batch.
 func (e *entry) forget() {
-	e.known = false
+	e.known, e.graph = false, nil
 	e.copy.Reset()
 	e.generation = e.hot.generation()
 }

@@ -47,6 +47,10 @@ type call struct {
 	kind       runtime.CallKind
 	chain      *chain
 	depth      int
+	// mark adds to the call's batch; nil once that is committed.
+	mark func(*store.Batch)
+	// due are the handlers of its events that its delta was committed with.
+	due *handlersDue
 }
 
 // execute runs a call: checks, guest, state engine, one commit; then, with no lock held, the cross-context calls, and in
@@ -67,20 +71,6 @@ func (m *manager) execute(ctx context.Context, c *call) (*ExecuteResponse, error
 	m.runXCalls(ctx, c, done.application, done.response.RootHash, done.xcalls)
 	m.startHandlers(c, done.response)
 	return done.response, nil
-}
-
-// startHandlers runs the handlers of r's events in the background.
-func (m *manager) startHandlers(c *call, r *ExecuteResponse) {
-	for _, ev := range r.Events {
-		if ev.Handler != nil {
-			m.work.Add(1)
-			go func() {
-				defer m.work.Done()
-				m.runHandlers(m.background, c, r.RootHash, r.Events)
-			}()
-			return
-		}
-	}
 }
 
 // outcome is a call that succeeded.

@@ -6,6 +6,7 @@ package contexts
 import (
 	"context"
 	"crypto/rand"
+	"encoding/binary"
 	"io"
 	"log/slog"
 	"sync"
@@ -65,6 +66,14 @@ type Options struct {
 	XCallCalls int
 	// MaxDelta is the largest encoded delta in bytes; 0 = 7 MiB.
 	MaxDelta int
+	// Authorize says why the author of a received delta may not change a context; nil asks the group's rows. It is called
+	// under the context's lock. An error of kind Internal or Unavailable is one of the node, and fails the Receive.
+	Authorize func(ctx context.Context, id domain.ContextID, author domain.PublicKey) error
+	// OnDelta gets each delta that a call of this node committed, in the context's order, under the context's lock: it
+	// must not wait nor call back. It may not change what it gets.
+	OnDelta func(Published)
+	// Now is the wall clock that received times are compared with; nil = the system's.
+	Now func() time.Time
 	// HotRows bounds the state rows kept in memory, in bytes; 0 = DefaultHotRows.
 	HotRows int
 	// Mailbox is the actor's capacity; 0 = the actor's default.
@@ -92,6 +101,9 @@ func (o Options) withDefaults() Options {
 	if o.MaxDelta == 0 {
 		o.MaxDelta = DefaultMaxDelta
 	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
 	if o.HotRows == 0 {
 		o.HotRows = DefaultHotRows
 	}
@@ -108,6 +120,10 @@ type manager struct {
 	hub     *hub
 	metrics *metrics
 	clock   *sharedClock
+
+	// life is drawn for each incarnation; lastOrder orders what it commits.
+	life      uint64
+	lastOrder atomic.Uint64
 
 	// groups counts the changes of any group's rows.
 	groups atomic.Uint64
@@ -164,6 +180,10 @@ func (m *manager) begin() *manager {
 	m.background, m.stop = context.WithCancel(context.Background())
 	m.mu.Lock()
 	m.entries = make(map[domain.ContextID]*entry)
+	var life [8]byte
+	_, _ = rand.Read(life[:]) // never fails
+	m.life = binary.LittleEndian.Uint64(life[:])
+	m.resumeAfter(0)
 	m.open = true
 	m.mu.Unlock()
 	return m

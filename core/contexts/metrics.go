@@ -16,6 +16,8 @@ type metrics struct {
 	commits  prometheus.Counter
 	bytes    prometheus.Counter
 	roots    prometheus.Counter
+	deltas   prometheus.Counter
+	received *prometheus.CounterVec
 	actions  *prometheus.CounterVec
 	xcalls   *prometheus.CounterVec
 	handlers *prometheus.CounterVec
@@ -33,6 +35,9 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		refused:  prometheus.NewCounter(opts("refused_total", "Requests refused because too many were at work.")),
 		commits:  prometheus.NewCounter(opts("commits_total", "Calls whose changes were committed.")),
 		bytes:    prometheus.NewCounter(opts("committed_bytes_total", "Bytes of rows and deltas committed.")),
+		deltas:   prometheus.NewCounter(opts("applied_deltas_total", "Received deltas that were applied.")),
+		received: prometheus.NewCounterVec(opts("received_deltas_total",
+			"Deltas received, by what became of them at once: applied, duplicate, pending, held, refused."), []string{"outcome"}),
 		roots: prometheus.NewCounter(opts("root_differences_total",
 			"Calls after which the application's own root hash differed from the one the node committed.")),
 		actions: prometheus.NewCounterVec(opts("refused_actions_total", "Actions of deltas that were refused, by reason."),
@@ -43,7 +48,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			[]string{"outcome"}),
 	}
 	if reg != nil {
-		reg.MustRegister(m.depth, m.overload, m.panics, m.refused, m.commits, m.bytes, m.roots, m.actions, m.xcalls, m.handlers)
+		reg.MustRegister(m.depth, m.overload, m.panics, m.refused, m.commits, m.bytes, m.deltas, m.received, m.roots, m.actions, m.xcalls, m.handlers)
 	}
 	return m
 }

@@ -80,6 +80,27 @@ func (t *Table[K, V]) GetMany(ctx context.Context, r Reader, keys []K) ([]*V, er
 	return out, nil
 }
 
+// HasMany tells which rows exist, in one round trip.
+func (t *Table[K, V]) HasMany(ctx context.Context, r Reader, keys []K) ([]bool, error) {
+	raw := make([]storage.Key, len(keys))
+	for i, key := range keys {
+		k, err := t.key(key)
+		if err != nil {
+			return nil, t.badKey(err)
+		}
+		raw[i] = storage.Key{Column: string(t.column), Key: k}
+	}
+	values, err := r.get(ctx, t.hot, raw)
+	if err != nil {
+		return nil, t.failed("read", err)
+	}
+	out := make([]bool, len(keys))
+	for i := range values {
+		out[i] = values[i].Found
+	}
+	return out, nil
+}
+
 // Has tells whether a row exists.
 func (t *Table[K, V]) Has(ctx context.Context, r Reader, key K) (bool, error) {
 	k, err := t.key(key)

@@ -83,6 +83,8 @@ var (
 			k.Context, k.Delta, err = wire.ParseDeltaKey(raw)
 			return k, err
 		})
+	PendingDelta = deltaTable[wire.PendingDelta](wire.ColumnPendingDelta)
+	HandlersDue  = deltaTable[wire.HandlersDue](wire.ColumnHandlersDue)
 	// DeltaAuthor says who made a delta.
 	DeltaAuthor = newTable[DeltaKey, wire.DeltaAuthor](wire.ColumnGeneric, wire.DeltaAuthorKey(domain.ContextID{}, domain.Hash{})[:16],
 		sure(func(k DeltaKey) []byte { return wire.DeltaAuthorKey(k.Context, k.Delta) }),
@@ -152,6 +154,16 @@ var (
 			return k, err
 		})
 )
+
+// deltaTable is a table of the node's own, keyed by delta.
+func deltaTable[V borsh.Marshaler, P decodable[V]](column wire.Column) *Table[DeltaKey, V] {
+	return newTable[DeltaKey, V, P](column, nil,
+		sure(func(k DeltaKey) []byte { return wire.DeltaKey(k.Context, k.Delta) }),
+		func(raw []byte) (k DeltaKey, err error) {
+			k.Context, k.Delta, err = wire.ParseDeltaKey(raw)
+			return k, err
+		})
+}
 
 func groupTable[V borsh.Marshaler, P decodable[V]](row wire.GroupRow) *Table[domain.GroupID, V] {
 	return newTable[domain.GroupID, V, P](wire.ColumnGroup, row.Prefix(), sure(row.Key), row.Parse)

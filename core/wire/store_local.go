@@ -1,14 +1,21 @@
 package wire
 
-import "github.com/calimero-go/core/plugin-sdk/borsh"
+import (
+	"github.com/calimero-go/core/plugin-sdk/borsh"
+	"github.com/calimero-go/core/plugin-sdk/domain"
+)
 
-// Columns beside the reference's, which it does not know. Their rows go with the context they belong to.
+// Columns beside the reference's, which it does not know. Their keys begin with the context that they belong to.
 const (
 	ColumnContextLocal Column = "ContextLocal" // ContextKey → ContextLocal
+	ColumnPendingDelta Column = "PendingDelta" // DeltaKey → PendingDelta
+	ColumnHandlersDue  Column = "HandlersDue"  // DeltaKey → HandlersDue
 )
 
 // LocalColumns returns the columns that the reference does not have.
-func LocalColumns() []Column { return []Column{ColumnContextLocal} }
+func LocalColumns() []Column {
+	return []Column{ColumnContextLocal, ColumnPendingDelta, ColumnHandlersDue}
+}
 
 // ContextLocal is what a node keeps of a context for itself.
 type ContextLocal struct {
@@ -29,4 +36,59 @@ func (c ContextLocal) EncodeBorsh(e *borsh.Encoder) {
 func (c *ContextLocal) DecodeBorsh(d *borsh.Decoder) {
 	c.Seen = d.U64("seen")
 	c.Shadows = d.Bool("shadows")
+}
+
+// PendingDelta is a delta that was received and cannot be applied yet.
+type PendingDelta struct {
+	Delta  ContextDagDelta // Applied is false; Events are the delta's
+	Author DeltaAuthor
+	// Received orders the deltas of a context by arrival.
+	Received uint64
+}
+
+// EncodeBorsh writes the row.
+func (p PendingDelta) EncodeBorsh(e *borsh.Encoder) {
+	p.Delta.EncodeBorsh(e)
+	p.Author.EncodeBorsh(e)
+	e.U64(p.Received)
+}
+
+// DecodeBorsh reads the row.
+func (p *PendingDelta) DecodeBorsh(d *borsh.Decoder) {
+	p.Delta.DecodeBorsh(d)
+	p.Author.DecodeBorsh(d)
+	p.Received = d.U64("received")
+}
+
+// HandlersDue are event handlers of an applied delta that have not run. The row goes with the commit of the last one.
+type HandlersDue struct {
+	// Life is the incarnation of the context manager that wrote the row, Order that of deltas in a context.
+	Life, Order uint64
+	// Executor is whom the handlers run as; zero: an identity of this node.
+	Executor domain.PublicKey
+	// Depth of the call that emitted the events in its chain of calls.
+	Depth uint32
+	// Next is the first event whose handler has not run.
+	Next   uint32
+	Events []byte // EncodeEvents
+}
+
+// EncodeBorsh writes the row.
+func (h HandlersDue) EncodeBorsh(e *borsh.Encoder) {
+	e.U64(h.Life)
+	e.U64(h.Order)
+	e.Raw(h.Executor[:])
+	e.U32(h.Depth)
+	e.U32(h.Next)
+	e.Bytes(h.Events)
+}
+
+// DecodeBorsh reads the row.
+func (h *HandlersDue) DecodeBorsh(d *borsh.Decoder) {
+	h.Life = d.U64("life")
+	h.Order = d.U64("order")
+	h.Executor = d.Array32("executor")
+	h.Depth = d.U32("depth")
+	h.Next = d.U32("next")
+	h.Events = d.Bytes("events")
 }

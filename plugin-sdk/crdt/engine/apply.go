@@ -21,8 +21,18 @@ type Options struct {
 //
 // Apply does not look at any clock: see [LatestTime].
 func Apply(view View, actions []crdt.Action, opts Options) (Change, error) {
+	return ApplyAll(view, [][]crdt.Action{actions}, opts)
+}
+
+// ApplyAll applies several deltas, in order, at the cost of one: lists and hashes are made once. Rows and root are those
+// of an [Apply] of each after the other. The verdicts are on all their actions, in order.
+func ApplyAll(view View, deltas [][]crdt.Action, opts Options) (Change, error) {
 	j := &join{view: view, root: crdt.TreeRoot(opts.Context), nodes: map[crdt.ID]*node{}}
-	out := Change{Verdicts: verdicts(actions, j.root, opts.Signer)}
+	out := Change{}
+	for _, actions := range deltas {
+		out.Verdicts = append(out.Verdicts, verdicts(actions, j.root, opts.Signer)...)
+	}
+	actions := slices.Concat(deltas...)
 	if err := j.prefetch(actions, out.Verdicts); err != nil {
 		return Change{}, err
 	}

@@ -64,10 +64,7 @@ func Author(view View, call Call) (Authored, error) {
 	if err != nil {
 		return Authored{}, err
 	}
-	after := overlay{below: before, rows: make(map[crdt.StateKey]*Row, len(call.Writes))}
-	for i := range call.Writes {
-		after.rows[call.Writes[i].Key] = &call.Writes[i]
-	}
+	after := Over(before, call.Writes)
 	if out.Actions, err = Clean(before, after, call.Actions, call.Executor); err != nil {
 		return Authored{}, err
 	}

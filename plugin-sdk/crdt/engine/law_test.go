@@ -262,6 +262,37 @@ func TestGrouping(t *testing.T) {
 	})
 }
 
+// TestApplyAll: several deltas at once are the same as one after the other.
+func TestApplyAll(t *testing.T) {
+	t.Parallel()
+	w := theWorld()
+	rapid.Check(t, func(t *rapid.T) {
+		one, all := engine.Rows{}, engine.Rows{}
+		for _, d := range w.deltas(t) {
+			applyRapid(t, one, d, w.options())
+		}
+		maps.Copy(all, one)
+		deltas := w.deltas(t)
+		for _, d := range deltas {
+			applyRapid(t, one, d, w.options())
+		}
+		change, err := engine.ApplyAll(all, deltas, w.options())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range change.Rows {
+			if len(r.Edits) > 0 && !slices.Equal(r.Value, engine.Edited(all[r.Key], r.Edits)) {
+				t.Fatalf("edits of row %x do not lead to its value", r.Key)
+			}
+		}
+		all.Put(change.Rows)
+		compareRapid(t, one, all)
+		if n := len(slices.Concat(deltas...)); n != len(change.Verdicts) {
+			t.Fatalf("%d verdicts on %d actions", len(change.Verdicts), n)
+		}
+	})
+}
+
 // TestAuthorAndReceiversAgree: whatever a guest leaves, its author commits what receivers of the delta compute, the
 // guest's copy is corrected to it, and writes under the guest's own keys stay.
 func TestAuthorAndReceiversAgree(t *testing.T) {

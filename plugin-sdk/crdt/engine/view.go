@@ -49,6 +49,15 @@ func (r Rows) Put(rows []Row) {
 	}
 }
 
+// Over shows a view with rows written over it.
+func Over(below View, rows []Row) View {
+	o := overlay{below: below, rows: make(map[crdt.StateKey]*Row, len(rows))}
+	for i := range rows {
+		o.rows[rows[i].Key] = &rows[i]
+	}
+	return o
+}
+
 // present makes an empty value differ from an absent row.
 func present(value []byte) []byte {
 	if value == nil {
