@@ -3,6 +3,8 @@
 GO       ?= go
 SCALE    ?= small
 FUZZTIME ?= 30s
+SEEDS    ?= 2000
+FROM     ?= 1
 ARGS     ?=
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
@@ -26,12 +28,12 @@ endif
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build run test unit e2e race conformance bench fuzz proto apps clean \
+.PHONY: help build run test unit e2e converge laws race conformance bench fuzz proto apps clean \
 	check fmt-check vet lint proto-check tidy-check imports-check apps-check
 
 help: ## print this
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z0-9-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' Makefile
-	@echo '  SCALE=small|full (tests)  FUZZTIME=30s  ARGS="..." (run)'
+	@echo '  SCALE=small|full (tests)  FUZZTIME=30s  SEEDS=2000 FROM=1 (converge)  ARGS="..." (run, converge)'
 
 build: ## build all programs into bin/ and pin the plugins in plugins.lock
 	@mkdir -p $(BIN)
@@ -45,7 +47,7 @@ build: ## build all programs into bin/ and pin the plugins in plugins.lock
 run: build ## start a node with the sample app and leave it running; ARGS=--once ends after the calls
 	$(GO) run ./tests/tour $(ARGS)
 
-test: unit e2e ## run all tests: unit tests, conformance kits, end to end
+test: unit e2e converge ## run all tests: unit tests, conformance kits, end to end, histories
 
 unit: ## run the unit tests and the conformance kits
 	$(GO) test -timeout 8m $(UNIT)
@@ -53,6 +55,12 @@ unit: ## run the unit tests and the conformance kits
 # Uncached: the test cache does not see that a program in bin/ changed.
 e2e: build ## run the black-box tests against the programs in bin/
 	$(GO) test -count=1 -timeout 8m ./tests/...
+
+converge: ## run SEEDS random histories from seed FROM, real guests on 3 to 5 nodes, and say which did not converge
+	@$(GO) run ./tests/converge/run -seeds $(SEEDS) -from $(FROM) $(ARGS)
+
+laws: ## the state engine's laws over 100,000 cases each and guests' roots over 10,000 calls (up to an hour)
+	SCALE=full $(GO) test -count=1 -timeout 90m ./plugin-sdk/crdt/engine ./tests/converge
 
 race: ## run the unit tests and the conformance kits with the race detector
 	$(GO) test -race -timeout 20m $(UNIT)
