@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -28,6 +29,7 @@ type cli struct {
 	Cfg     configCommand  `cmd:"" name:"config" help:"Check the configuration, or set values of config.toml."`
 	Plugin  pluginCommand  `cmd:"" help:"List or pin the configured plugins."`
 	Storage storageCommand `cmd:"" help:"Repair the storage."`
+	Debug   debugCommand   `cmd:"" help:"Look at the state of a context. The node must not run, unless all states are files."`
 
 	Version kong.VersionFlag `help:"Print the version."`
 }
@@ -38,7 +40,7 @@ func main() { os.Exit(run(os.Args[1:])) }
 func run(args []string) int {
 	var c cli
 	parser, err := kong.New(&c, kong.Name("merod"), kong.Description("A node for Calimero applications."),
-		kong.Vars{"version": "merod " + version}, kong.UsageOnError())
+		kong.Vars{"version": "merod " + version, "state_help": stateHelp}, kong.UsageOnError())
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "merod:", err)
 		return 1
@@ -50,13 +52,15 @@ func run(args []string) int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := c.place(); err != nil {
+	if err := c.place(!strings.HasPrefix(k.Command(), "debug ")); err != nil {
 		fmt.Fprintln(os.Stderr, "merod:", err)
 		return 2
 	}
 	k.BindTo(ctx, (*context.Context)(nil))
 	if err := k.Run(&c); err != nil {
-		printError(err)
+		if !errors.Is(err, errDiffers) { // the output says it
+			printError(err)
+		}
 		return 1
 	}
 	return 0
@@ -77,8 +81,10 @@ type diagnosticsError struct{ list config.Diagnostics }
 
 func (e *diagnosticsError) Error() string { return e.list.String() }
 
-// place fills in the home and says what is missing.
-func (c *cli) place() error {
+var errNoNode = errors.New("--node NAME is required (or --config FILE)")
+
+// place fills in the home and says what is missing. A command that may do without a node finds out by itself.
+func (c *cli) place(needsNode bool) error {
 	if c.Home == "" && c.Config == "" {
 		home, err := os.UserHomeDir()
 		if err != nil {
@@ -93,8 +99,8 @@ func (c *cli) place() error {
 		}
 		c.Home = abs
 	}
-	if c.Node == "" && c.Config == "" {
-		return errors.New("--node NAME is required (or --config FILE)")
+	if needsNode && c.Node == "" && c.Config == "" {
+		return errNoNode
 	}
 	return nil
 }
@@ -109,6 +115,9 @@ func (c *cli) configPath() string {
 
 // load reads the configuration; its warnings go to stderr.
 func (c *cli) load() (*config.Config, error) {
+	if c.Node == "" && c.Config == "" {
+		return nil, errNoNode
+	}
 	path := c.configPath()
 	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) && c.Config == "" {
 		return nil, fmt.Errorf("Node is not initialized in %q; run: merod --home %s --node %s init", //nolint:staticcheck // the reference's text
