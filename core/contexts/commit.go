@@ -3,6 +3,7 @@ package contexts
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/calimero-go/core/core/contexts/executor"
 	"github.com/calimero-go/core/core/store"
@@ -39,7 +40,7 @@ func (m *manager) commit(ctx context.Context, e *entry, h *host, c *call, res *e
 	e.committed(st)
 	m.published(&st)
 	m.metrics.commits.Inc()
-	m.metrics.bytes.Add(float64(st.size))
+	m.metrics.bytes.Add(float64(b.Size()))
 	return nil
 }
 
@@ -53,8 +54,6 @@ type staged struct {
 	rows, corrected []runtime.Row
 	// delta is nil when a call left no action.
 	delta *Published
-	// size is what is written, in bytes.
-	size int
 }
 
 // put adds the context's own rows.
@@ -83,7 +82,9 @@ func (m *manager) stage(ctx context.Context, b *store.Batch, e *entry, h *host, 
 	}
 	v := m.view(ctx, e)
 	v.knowShadows(actions)
+	begin := time.Now()
 	authored, err := engine.Author(v, own)
+	m.metrics.engine.WithLabelValues("author").Observe(time.Since(begin).Seconds())
 	if err != nil {
 		return st, guestsFault(err)
 	}
@@ -105,7 +106,6 @@ func (m *manager) stage(ctx context.Context, b *store.Batch, e *entry, h *host, 
 		}
 	}
 	b.Rows(e.id, st.rows)
-	st.size += size(st.rows)
 	return st, h.publish(b)
 }
 
@@ -126,7 +126,6 @@ func (m *manager) stageDelta(b *store.Batch, e *entry, c *call, res *executor.Re
 	at := store.DeltaKey{Context: e.id, Delta: delta.DeltaID}
 	store.Delta.Put(b, at, delta)
 	store.DeltaAuthor.Put(b, at, st.delta.Proof)
-	st.size = len(delta.Actions)
 	if hasHandlers(res.Events) {
 		return m.stageOwnHandlers(b, c, delta.DeltaID, res.Events)
 	}
@@ -166,12 +165,4 @@ func guestsFault(err error) error {
 		return &CallError{Type: FunctionCall, Text: err.Error(), Err: err}
 	}
 	return err
-}
-
-func size(rows []runtime.Row) int {
-	n := 0
-	for i := range rows {
-		n += rows[i].Size()
-	}
-	return n
 }

@@ -83,7 +83,7 @@ func (m *manager) applyBatch(ctx context.Context, e *entry, apply []*arrival) er
 	e.copy.Change(st.rows)
 	e.hot.put(e.generation, st.rows)
 	m.metrics.deltas.Add(float64(len(apply)))
-	m.metrics.bytes.Add(float64(st.size))
+	m.metrics.bytes.Add(float64(b.Size()))
 	m.publishReceived(e, apply)
 	m.startDue(due)
 	return nil
@@ -111,6 +111,7 @@ func (m *manager) stageReceived(ctx context.Context, b *store.Batch, e *entry, a
 		v.knowShadows(a.delta.Actions)
 		deltas[i] = a.delta.Actions
 	}
+	begin := time.Now()
 	opts := engine.Options{Context: e.id}
 	var before engine.View = v
 	var genesis engine.Change
@@ -129,6 +130,7 @@ func (m *manager) stageReceived(ctx context.Context, b *store.Batch, e *entry, a
 	if err != nil {
 		return err
 	}
+	m.metrics.engine.WithLabelValues("apply").Observe(time.Since(begin).Seconds())
 	m.tellRefusals(e.id, apply, append(genesis.Verdicts, change.Verdicts...))
 	rows := merged(genesis.Rows, change.Rows)
 	st.rows = stateRows(rows)
@@ -137,18 +139,16 @@ func (m *manager) stageReceived(ctx context.Context, b *store.Batch, e *entry, a
 	for _, a := range apply {
 		st.local.Seen = max(st.local.Seen, a.latest)
 		st.meta.DagHeads = withHead(st.meta.DagHeads, a.delta.ID, a.delta.Parents)
-		key, row := store.DeltaKey{Context: e.id, Delta: a.delta.ID}, a.deltaRow()
-		store.Delta.Put(b, key, row)
+		key := store.DeltaKey{Context: e.id, Delta: a.delta.ID}
+		store.Delta.Put(b, key, a.deltaRow())
 		if !a.delta.Author.IsZero() {
 			store.DeltaAuthor.Put(b, key, a.row.Author)
 		}
 		if a.stored {
 			store.PendingDelta.Delete(b, key)
 		}
-		st.size += len(row.Actions)
 	}
 	b.Rows(e.id, st.rows)
-	st.size += size(st.rows)
 	return b.Err()
 }
 

@@ -17,6 +17,7 @@ type metrics struct {
 	bytes    prometheus.Counter
 	roots    prometheus.Counter
 	deltas   prometheus.Counter
+	engine   *prometheus.HistogramVec
 	received *prometheus.CounterVec
 	actions  *prometheus.CounterVec
 	xcalls   *prometheus.CounterVec
@@ -35,7 +36,12 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		refused:  prometheus.NewCounter(opts("refused_total", "Requests refused because too many were at work.")),
 		commits:  prometheus.NewCounter(opts("commits_total", "Calls whose changes were committed.")),
 		bytes:    prometheus.NewCounter(opts("committed_bytes_total", "Bytes of rows and deltas committed.")),
-		deltas:   prometheus.NewCounter(opts("applied_deltas_total", "Received deltas that were applied.")),
+		engine: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Namespace: "calimero", Subsystem: "contexts", Name: "engine_seconds",
+			Help:    "Time of the state engine: author, for a call, or apply, for a batch of received deltas.",
+			Buckets: prometheus.ExponentialBuckets(20e-6, 2.5, 14),
+		}, []string{"operation"}),
+		deltas: prometheus.NewCounter(opts("applied_deltas_total", "Received deltas that were applied.")),
 		received: prometheus.NewCounterVec(opts("received_deltas_total",
 			"Deltas received, by what became of them at once: applied, duplicate, pending, held, refused."), []string{"outcome"}),
 		roots: prometheus.NewCounter(opts("root_differences_total",
@@ -48,7 +54,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			[]string{"outcome"}),
 	}
 	if reg != nil {
-		reg.MustRegister(m.depth, m.overload, m.panics, m.refused, m.commits, m.bytes, m.deltas, m.received, m.roots, m.actions, m.xcalls, m.handlers)
+		reg.MustRegister(m.depth, m.overload, m.panics, m.refused, m.commits, m.bytes, m.deltas, m.engine, m.received, m.roots, m.actions, m.xcalls, m.handlers)
 	}
 	return m
 }

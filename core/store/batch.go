@@ -29,6 +29,8 @@ type Batch struct {
 	ended bool
 	// unknown: a commit failed with its outcome unknown.
 	unknown bool
+	rows    rowWrites
+	size    int
 }
 
 // write is a write to a hot column.
@@ -46,6 +48,9 @@ func (db *DB) Batch() *Batch {
 
 // Len is the number of writes collected.
 func (b *Batch) Len() int { return len(b.batch.Ops) }
+
+// Size is the bytes of keys and values collected.
+func (b *Batch) Size() int { return b.size }
 
 // Err is the first write that could not be encoded, which Commit will fail with.
 func (b *Batch) Err() error { return b.err }
@@ -131,6 +136,7 @@ func (b *Batch) fail(err error) {
 }
 
 func (b *Batch) put(column wire.Column, hot bool, key, value []byte) {
+	b.size += len(key) + len(value)
 	b.batch.Put(string(column), key, value)
 	if hot {
 		b.hot = append(b.hot, write{column: column, key: key, value: storage.Value{Bytes: value, Found: true}})
@@ -138,6 +144,7 @@ func (b *Batch) put(column wire.Column, hot bool, key, value []byte) {
 }
 
 func (b *Batch) delete(column wire.Column, hot bool, key []byte) {
+	b.size += len(key)
 	b.batch.Delete(string(column), key)
 	if hot {
 		b.hot = append(b.hot, write{column: column, key: key})
@@ -145,6 +152,7 @@ func (b *Batch) delete(column wire.Column, hot bool, key []byte) {
 }
 
 func (b *Batch) deletePrefix(column wire.Column, hot bool, prefix []byte) {
+	b.size += len(prefix)
 	b.batch.DeletePrefix(string(column), prefix)
 	if hot {
 		b.hot = append(b.hot, write{column: column, key: prefix, prefix: true})

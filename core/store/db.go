@@ -40,6 +40,7 @@ type Options struct {
 type DB struct {
 	storage  storage.Store
 	cache    *cache
+	patches  *patches
 	patience time.Duration
 	log      *slog.Logger
 }
@@ -56,7 +57,8 @@ func Open(s storage.Store, opts Options) *DB {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
 	return &DB{
-		storage: s, cache: newCache(opts.CacheBytes, opts.Registerer), patience: opts.Patience, log: opts.Logger,
+		storage: s, cache: newCache(opts.CacheBytes, opts.Registerer), patches: newPatches(opts.Registerer),
+		patience: opts.Patience, log: opts.Logger,
 	}
 }
 

@@ -12,7 +12,9 @@ import (
 	"github.com/calimero-go/core/plugin-sdk/storage"
 )
 
-// GetRows reads state rows of a context in one round trip: one row per key, in order, absent ones marked.
+// GetRows reads state rows of a context: one row per key, in order, absent ones marked. It takes one round trip, and one
+// more for each row that has patches. Of rows that are written meanwhile, each is as it was at some moment; a Snapshot
+// shows all at the same.
 func GetRows(ctx context.Context, r Reader, id domain.ContextID, keys []runtime.Key) ([]runtime.Row, error) {
 	raw := make([]storage.Key, len(keys))
 	for i, k := range keys {
@@ -22,6 +24,11 @@ func GetRows(ctx context.Context, r Reader, id domain.ContextID, keys []runtime.
 		}
 		raw[i] = storage.Key{Column: string(column), Key: wire.StateKey(id, k.K)}
 	}
+	if db, live := r.(*DB); live {
+		if err := db.patches.load(ctx, r, id); err != nil {
+			return nil, fmt.Errorf("read patches of context %s: %w", id, err)
+		}
+	}
 	values, err := r.get(ctx, false, raw)
 	if err != nil {
 		return nil, fmt.Errorf("read state of context %s: %w", id, err)
@@ -30,7 +37,7 @@ func GetRows(ctx context.Context, r Reader, id domain.ContextID, keys []runtime.
 	for i, v := range values {
 		rows[i] = runtime.Row{Key: keys[i], Absent: !v.Found, Value: v.Bytes}
 	}
-	return rows, nil
+	return rows, complete(ctx, r, id, rows, func(key runtime.Key) ([]byte, error) { return readStored(ctx, r, id, key) })
 }
 
 // ScanRows calls page with the state rows of a context in key order, from the first key ≥ from on, at most limit rows
@@ -43,6 +50,11 @@ func ScanRows(ctx context.Context, r Reader, id domain.ContextID, scope runtime.
 	if err != nil {
 		return err
 	}
+	if db, live := r.(*DB); live {
+		if err := db.patches.load(ctx, r, id); err != nil {
+			return fmt.Errorf("read patches of context %s: %w", id, err)
+		}
+	}
 	span := storage.Prefix(string(column), id[:])
 	span.Start = wire.StateKey(id, from)
 	span.Limit, span.PageBytes = limit, pageBytes
@@ -54,6 +66,10 @@ func ScanRows(ctx context.Context, r Reader, id domain.ContextID, scope runtime.
 				return errkind.Corrupt.Errorf("read key %x of column %s: %w", item.Key, column, err)
 			}
 			rows[i] = runtime.Row{Key: runtime.Key{Scope: scope, K: key}, Value: item.Value}
+		}
+		err := complete(ctx, r, id, rows, func(key runtime.Key) ([]byte, error) { return readStored(ctx, r, id, key) })
+		if err != nil {
+			return err
 		}
 		return page(rows)
 	})
@@ -105,7 +121,9 @@ func (b *Batch) DeleteRow(id domain.ContextID, key runtime.Key) {
 	b.row(id, runtime.Row{Key: key, Absent: true})
 }
 
-// Rows adds a write-set in order: absent rows are removed. The batch keeps the values.
+// Rows adds a write-set in order: absent rows are removed. The edits of a state row, if there are any, lead from what is
+// stored to its value; a large row that was read since the node's start is then stored as a patch. The batch keeps the
+// values.
 func (b *Batch) Rows(id domain.ContextID, rows []runtime.Row) {
 	for _, row := range rows {
 		b.row(id, row)
@@ -120,12 +138,20 @@ func (b *Batch) DeleteAllRows(id domain.ContextID, scope runtime.Scope) {
 		return
 	}
 	b.deletePrefix(column, false, wire.ContextKey(id))
+	if scope == runtime.ScopeState {
+		b.deletePrefix(wire.ColumnStatePatch, false, wire.ContextKey(id))
+		b.large()[id] = nil
+	}
 }
 
 func (b *Batch) row(id domain.ContextID, row runtime.Row) {
 	column, err := rowColumn(row.Scope)
 	if err != nil {
 		b.fail(err)
+		return
+	}
+	if row.Scope == runtime.ScopeState {
+		b.state(id, row)
 		return
 	}
 	if row.Absent {

@@ -1,7 +1,12 @@
 package wire
 
 import (
+	"encoding/binary"
+	"fmt"
+
 	"github.com/calimero-go/core/plugin-sdk/borsh"
+	"github.com/calimero-go/core/plugin-sdk/crdt"
+	"github.com/calimero-go/core/plugin-sdk/crdt/engine"
 	"github.com/calimero-go/core/plugin-sdk/domain"
 )
 
@@ -10,11 +15,56 @@ const (
 	ColumnContextLocal Column = "ContextLocal" // ContextKey → ContextLocal
 	ColumnPendingDelta Column = "PendingDelta" // DeltaKey → PendingDelta
 	ColumnHandlersDue  Column = "HandlersDue"  // DeltaKey → HandlersDue
+	ColumnStatePatch   Column = "StatePatch"   // StatePatchKey → StatePatch
 )
 
 // LocalColumns returns the columns that the reference does not have.
 func LocalColumns() []Column {
-	return []Column{ColumnContextLocal, ColumnPendingDelta, ColumnHandlersDue}
+	return []Column{ColumnContextLocal, ColumnPendingDelta, ColumnHandlersDue, ColumnStatePatch}
+}
+
+// StatePatchKey is the key of a patch of a state row. Patches are made in order of their numbers.
+func StatePatchKey(context domain.ContextID, key crdt.StateKey, number uint32) []byte {
+	return binary.BigEndian.AppendUint32(StateKey(context, key), number)
+}
+
+// ParseStatePatchKey reads a StatePatchKey.
+func ParseStatePatchKey(in []byte) (context domain.ContextID, key crdt.StateKey, number uint32, err error) {
+	const numberLen = 4
+	if len(in) < numberLen {
+		return context, key, 0, fmt.Errorf("%w of a patch: %d bytes", ErrKey, len(in))
+	}
+	at := len(in) - numberLen
+	context, key, err = ParseStateKey(in[:at])
+	return context, key, binary.BigEndian.Uint32(in[at:]), err
+}
+
+// StatePatch is a change of a large state row.
+type StatePatch struct {
+	// Row is the CRC-32C of the value in State that the first patch of the row was made for.
+	Row   uint32
+	Edits []engine.Edit // as from the value before
+}
+
+// minEdit is the smallest encoding of an edit.
+const minEdit = 4 + 4 + 4
+
+// EncodeBorsh writes the row.
+func (p StatePatch) EncodeBorsh(e *borsh.Encoder) {
+	e.U32(p.Row)
+	borsh.PutSlice(e, p.Edits, func(e *borsh.Encoder, x engine.Edit) {
+		e.U32(uint32(x.Off))
+		e.U32(uint32(x.Del))
+		e.Bytes(x.Ins)
+	})
+}
+
+// DecodeBorsh reads the row. Whether the edits fit is for who has the value.
+func (p *StatePatch) DecodeBorsh(d *borsh.Decoder) {
+	p.Row = d.U32("row")
+	p.Edits = borsh.Slice(d, "edits", minEdit, func(d *borsh.Decoder) engine.Edit {
+		return engine.Edit{Off: int(d.U32("off")), Del: int(d.U32("del")), Ins: d.Bytes("ins")}
+	})
 }
 
 // ContextLocal is what a node keeps of a context for itself.

@@ -46,6 +46,11 @@ func (m modules) Module(ctx context.Context, id domain.ApplicationID, app wire.A
 
 func newCore(tb testing.TB, dir string, st storage.Store, rt runtime.Runtime) *core {
 	tb.Helper()
+	return newCoreWith(tb, dir, st, rt, contexts.Options{})
+}
+
+func newCoreWith(tb testing.TB, dir string, st storage.Store, rt runtime.Runtime, opts contexts.Options) *core {
+	tb.Helper()
 	ctx := context.WithoutCancel(tb.Context())
 	db := store.Open(st, store.Options{})
 	ids := identity.New(db)
@@ -54,7 +59,8 @@ func newCore(tb testing.TB, dir string, st storage.Store, rt runtime.Runtime) *c
 	service := apps.New(db, blobStore, rt, apps.Options{})
 	x, err := executor.New(ctx, rt, executor.Options{Limits: runtime.DefaultLimits()})
 	require.NoError(tb, err)
-	manager := contexts.New(contexts.Options{DB: db, Blobs: blobStore, Identity: ids, Executor: x, Modules: modules{service}})
+	opts.DB, opts.Blobs, opts.Identity, opts.Executor, opts.Modules = db, blobStore, ids, x, modules{service}
+	manager := contexts.New(opts)
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan error, 1)
 	go func() { done <- manager.Serve(ctx) }()
@@ -159,6 +165,7 @@ func newHosted(tb testing.TB, options ...grpc.DialOption) *core {
 // bare runs a module's methods on the engine with the guest's interface, and nothing else: its rows stay in the
 // runtime's memory, nothing is hashed, signed or stored.
 type bare struct {
+	context domain.ContextID
 	lane    runtime.Lane
 	module  domain.Hash
 	exec    uint64
@@ -168,18 +175,25 @@ type bare struct {
 
 func newBare(tb testing.TB, app string) *bare {
 	tb.Helper()
+	r := newBareAt(tb, app, domain.ContextID{1})
+	_, err := r.run(context.WithoutCancel(tb.Context()), "init", []byte("{}"), runtime.Init)
+	require.NoError(tb, err)
+	return r
+}
+
+// newBareAt is one without any state.
+func newBareAt(tb testing.TB, app string, id domain.ContextID) *bare {
+	tb.Helper()
 	rt := wasmer.New()
 	configure(tb, rt, filepath.Join(tempDir(tb), "runtime"))
 	code := wasm(tb, app)
-	r := &bare{module: sha256sum(code)}
+	r := &bare{context: id, module: sha256sum(code)}
 	_, err := rt.Prepare(tb.Context(), r.module, uint64(len(code)), reader(code))
 	require.NoError(tb, err)
 	ctx := context.WithoutCancel(tb.Context())
 	r.lane, err = rt.OpenLane(ctx)
 	require.NoError(tb, err)
 	tb.Cleanup(func() { require.NoError(tb, r.lane.Close()) })
-	_, err = r.run(ctx, "init", []byte("{}"), runtime.Init)
-	require.NoError(tb, err)
 	return r
 }
 
@@ -198,7 +212,7 @@ func (r *bare) run(ctx context.Context, method string, args []byte, kind runtime
 		r.accept = 0
 	}
 	res, err := r.lane.Execute(ctx, &runtime.Execute{
-		ID: r.exec, Module: r.module, Context: domain.ContextID{1}, Executor: domain.PublicKey{2}, Method: method, Input: args,
+		ID: r.exec, Module: r.module, Context: r.context, Executor: domain.PublicKey{2}, Method: method, Input: args,
 		Kind: kind, State: state, HasPrivate: true, Detail: runtime.WritesNone, TimeFloor: 1,
 		Budget: runtime.Budget{Fuel: 1e11, DeadlineMillis: 30_000, Limits: runtime.DefaultLimits()},
 	}, noRows{})
