@@ -1,6 +1,9 @@
 package governance
 
-import "math/bits"
+import (
+	"encoding/binary"
+	"math/bits"
+)
 
 // bitset is a set of operations, by their index.
 type bitset []uint64
@@ -38,6 +41,24 @@ func (b bitset) equal(other bitset) bool {
 		}
 	}
 	return true
+}
+
+func (b bitset) empty() bool {
+	for _, w := range b {
+		if w != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// name is equal for equal sets.
+func (b bitset) name() string {
+	out := make([]byte, 0, 8*len(b))
+	for _, w := range b {
+		out = binary.LittleEndian.AppendUint64(out, w)
+	}
+	return string(out)
 }
 
 // all ranges over the set in ascending order, which is a causal one.

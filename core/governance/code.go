@@ -103,7 +103,8 @@ var reasons = map[Code]string{
 // Reason says in words what a code means.
 func (c Code) Reason() string { return reasons[c] }
 
-// Verdict is what became of an operation, and which other operations caused it, in ascending order.
+// Verdict is what became of an operation, and which other operations caused it: the first ones, that is those without
+// another cause in their past, in ascending order.
 type Verdict struct {
 	Code Code
 	By   []domain.Hash

@@ -1,7 +1,6 @@
 package governance
 
 import (
-	"fmt"
 	"slices"
 
 	"github.com/calimero-go/core/plugin-sdk/domain"
@@ -21,6 +20,10 @@ type evaluation struct {
 	causal []judgement
 	// appliedAt is which operations of its past an operation saw applied.
 	appliedAt []bitset
+	// after are the operations that have one in their past.
+	after []bitset
+	// pinned operations were decided for good, against what the base has; none of them counts.
+	pinned map[int]judgement
 
 	writers  map[key][]entry
 	removals map[domain.PublicKey][]entry
@@ -33,7 +36,8 @@ type evaluation struct {
 func newEvaluation(base *snapshot, inherited Inherited, ops []*Op, depth []int) *evaluation {
 	e := &evaluation{
 		base: base, inherited: inherited, ops: ops, depth: depth, index: make(map[domain.Hash]int, len(ops)),
-		past: make([]bitset, len(ops)), authors: map[domain.PublicKey][]int{}, claims: map[domain.Hash][]int{},
+		past: make([]bitset, len(ops)), after: make([]bitset, len(ops)), authors: map[domain.PublicKey][]int{},
+		claims: map[domain.Hash][]int{},
 	}
 	for i, op := range ops {
 		e.index[op.ID] = i
@@ -47,6 +51,10 @@ func newEvaluation(base *snapshot, inherited Inherited, ops []*Op, depth []int) 
 		e.authors[op.Author] = append(e.authors[op.Author], i)
 		if op.Claim != nil && op.Claim.OneUse {
 			e.claims[op.Claim.Invitation] = append(e.claims[op.Claim.Invitation], i)
+		}
+		e.after[i] = newBitset(len(ops))
+		for before := range e.past[i].all {
+			e.after[before].add(i)
 		}
 	}
 	return e
@@ -62,8 +70,10 @@ func (e *evaluation) run() resolution {
 	all := newBitset(len(e.ops))
 	for i, op := range e.ops {
 		all.add(i)
-		if op.parentless() {
+		judged, pinned := e.pinned[i]
+		if pinned || op.parentless() {
 			e.appliedAt[i] = newBitset(len(e.ops))
+			e.causal[i] = judged
 			continue
 		}
 		at := e.state(e.past[i])
@@ -75,7 +85,7 @@ func (e *evaluation) run() resolution {
 
 // state is the state of a closed set of operations.
 func (e *evaluation) state(set bitset) view {
-	name := fmt.Sprintf("%x", []uint64(set))
+	name := set.name()
 	if v, known := e.memo[name]; known {
 		return v
 	}
@@ -92,7 +102,7 @@ func (e *evaluation) state(set bitset) view {
 func (e *evaluation) judgeJoins(set bitset) joins {
 	var loose []int
 	for i := range set.all {
-		if e.ops[i].parentless() {
+		if _, pinned := e.pinned[i]; e.ops[i].parentless() && !pinned {
 			loose = append(loose, i)
 		}
 	}
@@ -122,11 +132,7 @@ func (e *evaluation) judgeJoins(set bitset) joins {
 func (e *evaluation) without(set bitset, op int) bitset {
 	rest := set.clone()
 	rest.drop(op)
-	for i := range set.all {
-		if e.past[i].has(op) {
-			rest.drop(i)
-		}
-	}
+	rest.subtract(e.after[op])
 	return rest
 }
 
@@ -250,14 +256,4 @@ func (v view) keysOf(kind keyKind) []key {
 		}
 	}
 	return out
-}
-
-// id orders operations by their ids.
-func (e *evaluation) ids(set []int) []domain.Hash {
-	out := make([]domain.Hash, len(set))
-	for i, op := range set {
-		out[i] = e.ops[op].ID
-	}
-	slices.SortFunc(out, domain.Hash.Compare)
-	return slices.Compact(out)
 }

@@ -12,7 +12,7 @@ type resolution struct {
 	applied  bitset
 	joins    joins
 	verdicts map[int]Verdict // of void operations, when asked for
-	// contested: what operations yet to come, by authors who see everything, may still decide.
+	// contested: operations yet to come, by authors who see all that counts, may still decide otherwise.
 	contested bool
 }
 
@@ -51,9 +51,18 @@ func (e *evaluation) resolve(set bitset, joins joins, explain bool) resolution {
 			r.set.drop(i)
 		}
 	}
+	for i := range e.pinned {
+		if r.set.has(i) {
+			r.void.add(i)
+		}
+	}
 	r.voidClaims()
 	r.voidLost()
 	r.findRevocations()
+	if r.quiet() {
+		r.out.applied = r.set
+		return r.out
+	}
 	for _, op := range r.order() {
 		if r.stands(op) {
 			r.standing.add(op)
@@ -65,20 +74,50 @@ func (e *evaluation) resolve(set bitset, joins joins, explain bool) resolution {
 	return r.out
 }
 
+// quiet reports that nothing can void anything: the rest of the work is for conflicts.
+func (r *resolving) quiet() bool {
+	if !r.void.empty() {
+		return false
+	}
+	beside := newBitset(len(r.ops))
+	for _, op := range r.revocations {
+		copy(beside, r.set)
+		beside.subtract(r.past[op])
+		beside.subtract(r.after[op])
+		beside.drop(op)
+		if !beside.empty() {
+			return false
+		}
+	}
+	for i := range r.set.all {
+		if r.deletes(i) {
+			return false
+		}
+	}
+	return true
+}
+
 func (r *resolving) judged(i int) *judgement { return view{e: r.evaluation, joins: r.joins}.judged(i) }
 
 func (r *resolving) concurrent(a, b int) bool {
 	return a != b && !r.past[a].has(b) && !r.past[b].has(a)
 }
 
+// verdict records why an operation does not count. Of its causes only the first are named, not what came after them: so
+// that a verdict does not change as more of the same follows.
 func (r *resolving) verdict(op int, code Code, by []int) {
-	if r.explain {
-		v := Verdict{Code: code}
-		if len(by) > 0 {
-			v.By = r.ids(by)
-		}
-		r.out.verdicts[op] = v
+	if !r.explain {
+		return
 	}
+	v := Verdict{Code: code}
+	for _, cause := range by {
+		if !slices.ContainsFunc(by, func(before int) bool { return r.past[cause].has(before) }) {
+			v.By = append(v.By, r.ops[cause].ID)
+		}
+	}
+	slices.SortFunc(v.By, domain.Hash.Compare)
+	v.By = slices.Compact(v.By)
+	r.out.verdicts[op] = v
 }
 
 // voidClaims leaves one claim of each invitation that is for one use: the one that most admins built on, then the one
@@ -87,14 +126,13 @@ func (r *resolving) voidClaims() {
 	for _, list := range r.claims {
 		var rivals []int
 		for _, i := range list {
-			if r.set.has(i) && r.uses(i) {
+			if r.set.has(i) && !r.void.has(i) && r.uses(i) {
 				rivals = append(rivals, i)
 			}
 		}
 		if len(rivals) < 2 {
 			continue
 		}
-		r.out.contested = true
 		winner, most := -1, 0
 		for _, i := range rivals {
 			n := len(r.endorsers(i, nil))
@@ -127,10 +165,9 @@ func (r *resolving) uses(claim int) bool { return len(r.judged(claim).writes) > 
 // voidLost voids what rests on inherited authority that is gone, unless another author, a member, had built on it.
 func (r *resolving) voidLost() {
 	for i := range r.set.all {
-		if !r.judged(i).lost {
+		if !r.judged(i).lost || r.void.has(i) {
 			continue
 		}
-		r.out.contested = true
 		acknowledged := false
 		for q := range r.set.all {
 			if r.past[q].has(i) && r.judged(q).row && r.ops[q].Author != r.ops[i].Author {
@@ -139,6 +176,7 @@ func (r *resolving) voidLost() {
 			}
 		}
 		if !acknowledged {
+			r.out.contested = true
 			r.void.add(i)
 			r.verdict(i, VoidInheritedLost, nil)
 		}

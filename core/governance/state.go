@@ -61,8 +61,13 @@ func (v view) merged() *snapshot {
 			s.bits[k] = on
 		}
 	}
-	for i, op := range v.e.ops {
-		j := v.judged(i)
+	seen := newBitset(len(v.e.ops))
+	for i := range v.applied.all {
+		seen.union(v.e.past[i])
+		seen.add(i)
+	}
+	for i := range seen.all {
+		op, j := v.e.ops[i], v.judged(i)
 		if j.refused != "" {
 			continue
 		}

@@ -1,0 +1,381 @@
+package governance
+
+import (
+	"slices"
+
+	"github.com/calimero-go/core/plugin-sdk/domain"
+	"github.com/calimero-go/core/plugin-sdk/errkind"
+)
+
+// Bounds of an Engine.
+const (
+	// MaxWindow is how many operations are evaluated together at most: how far back of the heads an operation may begin.
+	MaxWindow = 16384
+
+	// markEvery is after how many operations the state is kept.
+	markEvery = 512
+)
+
+// Engine is a group kept up to date. After each [Engine.Add] it is what [Evaluate] makes of all operations added.
+// It is not safe for concurrent use.
+//
+// It works on a window: the operations after a mark, a place that all operations which count are before or after, with
+// nothing left to be decided there. What comes after a mark changes nothing before it. An operation that does not have
+// the mark in its past takes the engine back to an earlier one.
+type Engine struct {
+	inherited Inherited
+	nodes     map[domain.Hash]*node
+	log       []*node // in a causal order
+	marks     []mark  // the first is the genesis
+	lastMark  int
+	window    []*node
+	loose     []pin // neither before nor after the last mark: they do not count, and that is final
+	now       *snapshot
+	heads     []domain.Hash
+	// calm: every operation in the window counts or is refused, so one that has all heads as its parents adds to the
+	// state and changes nothing else.
+	calm bool
+}
+
+type node struct {
+	op      *Op
+	depth   int
+	mark    int // number of the last mark in its past
+	gives   int // the same for those that name it as a parent
+	at      int // in the log
+	verdict Verdict
+	judged  judgement // while in the window
+	named   bool      // as a parent
+	out     bool      // let go: refused, and not named by others
+}
+
+// pin is an operation whose verdict is final.
+type pin struct {
+	*node
+	judged judgement
+}
+
+// mark is a place to start from.
+type mark struct {
+	number int
+	head   *node // nil for the genesis
+	at     int   // length of the log with it
+	state  *snapshot
+	loose  []pin
+	window []*node // what went on into the next window
+}
+
+// Change is a verdict that is new or different.
+type Change struct {
+	ID       domain.Hash
+	Old, New Verdict // Old.Code is empty for a new operation
+}
+
+// NewEngine makes a group without operations.
+func NewEngine(g Genesis, inherited Inherited) *Engine {
+	start := g.snapshot()
+	return &Engine{
+		inherited: inherited, nodes: map[domain.Hash]*node{}, marks: []mark{{state: start}}, now: start.clone(), calm: true,
+	}
+}
+
+// Add takes an operation whose parents were added before; one that is known changes nothing. It returns what changed,
+// the operation first. An error of kind Precondition names a parent that is missing, one of kind Exhausted says that the
+// operation begins too far back; neither adds it.
+func (g *Engine) Add(op Op) ([]Change, error) {
+	if g.nodes[op.ID] != nil {
+		return nil, nil
+	}
+	n := &node{op: &op}
+	for _, id := range op.Parents {
+		p := g.nodes[id]
+		if p == nil {
+			return nil, errkind.Precondition.Errorf("operation %s has a parent that was not added: %s", op.ID, id)
+		}
+		n.depth = max(n.depth, p.depth)
+		n.mark = max(n.mark, p.gives)
+	}
+	n.depth++
+	n.gives = n.mark
+	to := g.markFor(n.mark)
+	if op.parentless() && !(op.Claim.OneUse && g.last().state.claimed[op.Claim.Invitation]) {
+		to = len(g.marks) - 1 // it is judged on the present, and changes nothing else
+	}
+	if behind := len(g.log) - g.marks[to].at; behind >= MaxWindow {
+		return nil, errkind.Exhausted.Errorf("operation %s begins %d operations behind the newest, limit %d", op.ID, behind, MaxWindow)
+	}
+	for _, id := range op.Parents {
+		p := g.nodes[id]
+		p.named = true
+		if p.out {
+			g.takeBack(p)
+		}
+	}
+	g.rewind(to)
+	n.at = len(g.log)
+	g.nodes[op.ID] = n
+	g.log = append(g.log, n)
+	g.window = append(g.window, n)
+	if g.calm && !op.parentless() && sameSet(op.Parents, g.heads) {
+		return g.extend(n), nil
+	}
+	return g.evaluate(n), nil
+}
+
+func (g *Engine) last() *mark { return &g.marks[len(g.marks)-1] }
+
+// markFor finds the last mark that is kept and not after the one with a number.
+func (g *Engine) markFor(number int) int {
+	at := len(g.marks) - 1
+	for g.marks[at].number > number {
+		at--
+	}
+	return at
+}
+
+// rewind goes back to a mark.
+func (g *Engine) rewind(to int) {
+	if to == len(g.marks)-1 {
+		return
+	}
+	m := g.marks[to]
+	for _, later := range g.marks[to+1:] {
+		later.head.gives = m.number
+	}
+	g.marks = g.marks[:to+1]
+	g.loose = slices.Clone(m.loose)
+	g.window = append(slices.Clone(m.window), g.log[m.at:]...)
+	for _, n := range g.log[m.at:] {
+		n.mark, n.gives, n.out = min(n.mark, m.number), min(n.gives, m.number), false
+	}
+	g.calm = false
+}
+
+// takeBack makes a refused operation, which was let go, part of the evaluation again.
+func (g *Engine) takeBack(n *node) {
+	n.out = false
+	p := pin{n, judgement{refused: n.verdict.Code}}
+	for i := range g.marks {
+		if g.marks[i].at > n.at {
+			g.marks[i].loose = append(g.marks[i].loose, p)
+		}
+	}
+	if g.last().at > n.at {
+		g.loose = append(g.loose, p)
+	}
+}
+
+// extend adds an operation that has everything that counts in its past.
+func (g *Engine) extend(n *node) []Change {
+	e := &evaluation{
+		base: g.now, inherited: g.inherited, ops: []*Op{n.op}, depth: []int{n.depth}, past: []bitset{newBitset(1)},
+		causal: make([]judgement, 1),
+	}
+	n.judged = view{e: e, applied: newBitset(1)}.judge(0)
+	n.verdict = Verdict{Code: n.judged.refused}
+	if n.judged.lost {
+		return g.evaluate(n)
+	}
+	if n.judged.refused == "" {
+		n.verdict.Code = Applied
+		g.now.extend(n.op, &n.judged)
+		g.heads = []domain.Hash{n.op.ID}
+		if len(g.window) >= markEvery {
+			g.setMark(n, nil)
+		}
+	}
+	return []Change{{ID: n.op.ID, New: n.verdict}}
+}
+
+// evaluate computes the window anew.
+func (g *Engine) evaluate(newest *node) []Change {
+	pins := g.evaluated()
+	ops, depth := make([]*Op, len(pins)), make([]int, len(pins))
+	pinned := make(map[int]judgement, len(g.loose))
+	loose := g.looseSet()
+	for i, n := range pins {
+		ops[i], depth[i] = n.op, n.depth
+		if loose[n.node] {
+			pinned[i] = n.judged
+		}
+	}
+	e := newEvaluation(g.last().state, g.inherited, ops, depth)
+	e.pinned = pinned
+	res := e.run()
+	all := view{e, res.applied, res.joins}
+	verdicts := all.verdicts(res)
+	changes := []Change{{ID: newest.op.ID, New: verdicts[newest.op.ID]}}
+	g.calm = !res.contested
+	for i, p := range pins {
+		n := p.node
+		if loose[n] {
+			continue
+		}
+		n.judged = *all.judged(i)
+		v := verdicts[n.op.ID]
+		if n != newest && !v.equal(n.verdict) {
+			changes = append(changes, Change{ID: n.op.ID, Old: n.verdict, New: v})
+		}
+		n.verdict = v
+		g.calm = g.calm && (v.Code == Applied || v.Code.Refused() && !n.mayRevive())
+	}
+	slices.SortFunc(changes[1:], func(a, b Change) int { return a.ID.Compare(b.ID) })
+	g.now = all.merged()
+	g.heads = all.heads()
+	if head := g.last().head; head != nil && !g.followed(all) {
+		g.heads = append(g.heads, head.op.ID)
+		slices.SortFunc(g.heads, domain.Hash.Compare)
+	}
+	if !res.contested && sameSet(g.heads, []domain.Hash{newest.op.ID}) && !newest.op.parentless() {
+		g.setMark(newest, all.e.past[e.index[newest.op.ID]])
+	}
+	return changes
+}
+
+// followed reports whether something that counts has the last mark in its past.
+func (g *Engine) followed(v view) bool {
+	for i := range v.applied.all {
+		if !v.e.ops[i].parentless() {
+			return true
+		}
+	}
+	return false
+}
+
+// evaluated are the loose operations and those of the window, in causal order.
+func (g *Engine) evaluated() []pin {
+	pins := slices.Clone(g.loose)
+	for _, n := range g.window {
+		pins = append(pins, pin{node: n})
+	}
+	slices.SortFunc(pins, func(a, b pin) int { return a.at - b.at })
+	return pins
+}
+
+func (g *Engine) looseSet() map[*node]bool {
+	set := make(map[*node]bool, len(g.loose))
+	for _, p := range g.loose {
+		set[p.node] = true
+	}
+	return set
+}
+
+// mayRevive reports whether a refused operation is judged again as others come: a join without parents.
+func (n *node) mayRevive() bool {
+	return n.op.parentless() && n.op.Claim.Fault == "" && n.op.Fault == ""
+}
+
+// setMark makes an operation that has all others which count in its past the place to start from. past is its past in
+// the window and the loose operations, in the order of the log; nil means all that is not refused.
+func (g *Engine) setMark(head *node, past bitset) {
+	wasLoose := g.looseSet()
+	var loose []pin
+	var window []*node
+	for i, p := range g.evaluated() {
+		n := p.node
+		if !wasLoose[n] {
+			p.judged = n.judged
+		}
+		inPast := n == head || past != nil && past.has(i) || past == nil && n.verdict.Code == Applied
+		n.judged = judgement{}
+		switch {
+		case inPast:
+		case n.mayRevive() && n.verdict.Code.Refused() && !wasLoose[n]:
+			window = append(window, n)
+		case n.verdict.Code.Refused() && !n.named:
+			n.out = true
+		default:
+			loose = append(loose, p)
+		}
+	}
+	g.lastMark++
+	head.gives = g.lastMark
+	g.thin()
+	g.marks = append(g.marks, mark{
+		number: g.lastMark, head: head, at: len(g.log), state: g.now.clone(), loose: slices.Clone(loose),
+		window: slices.Clone(window),
+	})
+	g.loose, g.window = loose, window
+	g.calm = len(window) == 0
+}
+
+// thin drops marks so that their number grows with the logarithm of the log: of any three neighbours the middle one goes
+// when the span they cover is shorter than their distance to the end.
+func (g *Engine) thin() {
+	for i := len(g.marks) - 2; i > 0; i-- {
+		if span := g.marks[i+1].at - g.marks[i-1].at; 2*span < len(g.log)-g.marks[i+1].at {
+			g.marks = slices.Delete(g.marks, i, i+1)
+		}
+	}
+}
+
+// State is the group now.
+func (g *Engine) State() *State { return g.now.state() }
+
+// Heads are the parents of the next operation, in ascending order.
+func (g *Engine) Heads() []domain.Hash { return slices.Clone(g.heads) }
+
+// Verdict of an operation; false when it was never added.
+func (g *Engine) Verdict(id domain.Hash) (Verdict, bool) {
+	n := g.nodes[id]
+	if n == nil {
+		return Verdict{}, false
+	}
+	return n.verdict, true
+}
+
+// Len is the number of operations added.
+func (g *Engine) Len() int { return len(g.log) }
+
+func (v Verdict) equal(o Verdict) bool { return v.Code == o.Code && slices.Equal(v.By, o.By) }
+
+// sameSet compares lists without repeats.
+func sameSet(a, b []domain.Hash) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for _, id := range a {
+		if !slices.Contains(b, id) {
+			return false
+		}
+	}
+	return true
+}
+
+// extend writes an operation that has everything before it in its past.
+func (s *snapshot) extend(op *Op, j *judgement) {
+	s.nonces[op.Author] = max(s.nonces[op.Author], op.Nonce)
+	if op.Claim != nil && op.Claim.OneUse && len(j.writes) > 0 {
+		s.claimed[op.Claim.Invitation] = true
+	}
+	for _, w := range j.writes {
+		switch {
+		case w.key.kind == keyMember:
+			s.extendMember(w)
+		case w.key.kind >= keyPolicy:
+			s.regs[w.key] = w.register
+		default:
+			s.setBit(w.key, w.bit)
+		}
+	}
+}
+
+func (s *snapshot) extendMember(w write) {
+	who := w.key.who
+	m := w.member
+	switch {
+	case m.removed:
+		s.members[who] = memberState{written: true, removed: true}
+		for _, k := range s.byMember[who] {
+			s.bits[k] = false
+		}
+		return
+	case m.weak:
+		s.members[who] = memberState{present: true, role: m.role, since: m.since, written: s.members[who].written}
+		return
+	}
+	s.members[who] = memberState{present: true, role: m.role, since: m.since, written: true}
+	if m.role == domain.RoleAdmin {
+		s.wasAdmin[who] = true
+	}
+}
