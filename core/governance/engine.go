@@ -1,6 +1,8 @@
 package governance
 
 import (
+	"maps"
+	"math"
 	"slices"
 
 	"github.com/calimero-go/core/plugin-sdk/domain"
@@ -45,14 +47,19 @@ type node struct {
 	at      int // in the log
 	verdict Verdict
 	judged  judgement // while in the window
-	named   bool      // as a parent
-	out     bool      // let go: refused, and not named by others
+	takers  takers
+	named   bool // as a parent
+	out     bool // let go: refused, and not named by others
 }
 
-// pin is an operation whose verdict is final.
+// pin is an operation that will never count.
 type pin struct {
 	*node
 	judged judgement
+	why    Verdict // as the mark left it
+	// takers are, where another reason may come first yet, the standing revocations that took its authority before the
+	// mark, and later those of the window too.
+	takers, later takers
 }
 
 // mark is a place to start from.
@@ -154,7 +161,7 @@ func (g *Engine) rewind(to int) {
 // takeBack makes a refused operation, which was let go, part of the evaluation again.
 func (g *Engine) takeBack(n *node) {
 	n.out = false
-	p := pin{n, judgement{refused: n.verdict.Code}}
+	p := pin{node: n, judged: judgement{refused: n.verdict.Code}, why: n.verdict}
 	for i := range g.marks {
 		if g.marks[i].at > n.at {
 			g.marks[i].loose = append(g.marks[i].loose, p)
@@ -173,7 +180,7 @@ func (g *Engine) extend(n *node) []Change {
 	}
 	n.judged = view{e: e, applied: newBitset(1)}.judge(0)
 	n.verdict = Verdict{Code: n.judged.refused}
-	if n.judged.lost {
+	if n.judged.lost || n.judged.takes.any() && g.reasonsOpen() {
 		return g.evaluate(n)
 	}
 	if n.judged.refused == "" {
@@ -209,8 +216,12 @@ func (g *Engine) evaluate(newest *node) []Change {
 	for i, p := range pins {
 		n := p.node
 		if loose[n] {
+			if c, changed := g.renew(&g.loose[g.looseAt(n)], res.takers[i]); changed {
+				changes = append(changes, c)
+			}
 			continue
 		}
+		n.takers = res.takers[i]
 		n.judged = *all.judged(i)
 		v := verdicts[n.op.ID]
 		if n != newest && !v.equal(n.verdict) {
@@ -230,6 +241,65 @@ func (g *Engine) evaluate(newest *node) []Change {
 		g.setMark(newest, all.e.past[e.index[newest.op.ID]])
 	}
 	return changes
+}
+
+// reasonsOpen reports whether the reason why some operation does not count may change.
+func (g *Engine) reasonsOpen() bool {
+	return slices.ContainsFunc(g.loose, func(p pin) bool { return p.why.Code.mayChange() })
+}
+
+func (g *Engine) looseAt(n *node) int {
+	return slices.IndexFunc(g.loose, func(p pin) bool { return p.node == n })
+}
+
+// renew gives a pinned operation its verdict, seen with what the window took of its authority.
+func (g *Engine) renew(p *pin, window takers) (Change, bool) {
+	verdict := p.why
+	p.later = takers{}
+	maps.Copy(p.later, p.takers)
+	if p.why.Code.mayChange() {
+		for t, ops := range window {
+			p.later[t] = append(slices.Clone(p.later[t]), ops...)
+		}
+		if by := p.later.all(p.judged.uses); by != nil {
+			verdict = Verdict{Code: VoidAuthorityRevoked, By: g.first(by)}
+		}
+	}
+	old := p.verdict
+	p.verdict = verdict
+	return Change{ID: p.op.ID, Old: old, New: verdict}, !verdict.equal(old)
+}
+
+// first returns, in ascending order, the operations that have no other of the list in their past.
+func (g *Engine) first(by []*Op) []domain.Hash {
+	var out []domain.Hash
+	for _, op := range by {
+		if !slices.ContainsFunc(by, func(before *Op) bool { return g.follows(op.ID, before.ID) }) {
+			out = append(out, op.ID)
+		}
+	}
+	slices.SortFunc(out, domain.Hash.Compare)
+	return slices.Compact(out)
+}
+
+// follows reports whether an operation has another in its past.
+func (g *Engine) follows(id, before domain.Hash) bool {
+	floor := g.nodes[before].depth
+	seen := map[domain.Hash]bool{id: true}
+	for stack := []domain.Hash{id}; len(stack) > 0; {
+		n := g.nodes[stack[len(stack)-1]]
+		stack = stack[:len(stack)-1]
+		for _, p := range n.op.Parents {
+			if p == before {
+				return true
+			}
+			if !seen[p] && g.nodes[p].depth > floor {
+				seen[p] = true
+				stack = append(stack, p)
+			}
+		}
+	}
+	return false
 }
 
 // followed reports whether something that counts has the last mark in its past.
@@ -274,10 +344,13 @@ func (g *Engine) setMark(head *node, past bitset) {
 	for i, p := range g.evaluated() {
 		n := p.node
 		if !wasLoose[n] {
-			p.judged = n.judged
+			p.judged, p.takers = n.judged, n.takers
+		} else if p.later != nil {
+			p.takers = p.later
 		}
+		p.why, p.later = n.verdict, nil
 		inPast := n == head || past != nil && past.has(i) || past == nil && n.verdict.Code == Applied
-		n.judged = judgement{}
+		n.judged, n.takers = judgement{}, nil
 		switch {
 		case inPast:
 		case n.mayRevive() && n.verdict.Code.Refused() && !wasLoose[n]:
@@ -307,6 +380,20 @@ func (g *Engine) thin() {
 			g.marks = slices.Delete(g.marks, i, i+1)
 		}
 	}
+}
+
+// Try judges an operation as if it were added with the heads as its parents: what its author wants to know before signing
+// it. ID, Parents and Nonce of op are not looked at. While conflicts are open the verdict of Add may still be another.
+func (g *Engine) Try(op Op) Code {
+	op.Parents, op.Nonce = g.heads, math.MaxUint64
+	e := &evaluation{
+		base: g.now, inherited: g.inherited, ops: []*Op{&op}, depth: []int{1}, past: []bitset{newBitset(1)},
+		causal: make([]judgement, 1),
+	}
+	if refused := (view{e: e, applied: newBitset(1)}).judge(0).refused; refused != "" {
+		return refused
+	}
+	return Applied
 }
 
 // State is the group now.

@@ -405,7 +405,8 @@ func (j *judging) contextClaim(context domain.Hash) Code {
 	if !j.on(key{kind: keyContext, id: context}) {
 		return RefusedContextNotInGroup
 	}
-	if m := j.member(j.op.Author); !m.present {
+	// What follows a join without parents rests on it, also when somebody adds the member in another way.
+	if m := j.member(j.op.Author); !m.present || j.op.parentless() {
 		j.join()
 	}
 	return ""

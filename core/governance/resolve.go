@@ -14,7 +14,33 @@ type resolution struct {
 	verdicts map[int]Verdict // of void operations, when asked for
 	// contested: operations yet to come, by authors who see all that counts, may still decide otherwise.
 	contested bool
+	// takers are, for void operations that could also be void by their authority, the standing revocations that took it.
+	takers map[int]takers
 }
+
+// takers are the operations that took a token.
+type takers map[token][]*Op
+
+// all returns those that took the alternatives of some clause; nil when none is without any left.
+func (t takers) all(uses []clause) []*Op {
+	var out []*Op
+	for _, c := range uses {
+		var these []*Op
+		left := false
+		for _, tok := range c {
+			left = left || len(t[tok]) == 0
+			these = append(these, t[tok]...)
+		}
+		if !left {
+			out = append(out, these...)
+		}
+	}
+	return out
+}
+
+// mayChange reports whether a void operation of this code would be void by VoidAuthorityRevoked, which is looked at
+// first, once somebody takes its authority.
+func (c Code) mayChange() bool { return c == VoidDeleteContexts || c == VoidLastAdmin }
 
 // resolving is the resolution of one set.
 type resolving struct {
@@ -71,6 +97,9 @@ func (e *evaluation) resolve(set bitset, joins joins, explain bool) resolution {
 	r.out.applied = r.settle(r.set, r.explain)
 	r.delete()
 	r.nameWinners()
+	if explain {
+		r.nameTakers()
+	}
 	return r.out
 }
 
@@ -87,6 +116,11 @@ func (r *resolving) quiet() bool {
 		beside.drop(op)
 		if !beside.empty() {
 			return false
+		}
+	}
+	for i, j := range r.joins {
+		if j.refused != "" && !r.after[i].empty() {
+			return false // it may have counted for those after it
 		}
 	}
 	for i := range r.set.all {
@@ -146,6 +180,19 @@ func (r *resolving) voidClaims() {
 				r.verdict(i, VoidInvitationUsed, []int{winner})
 			}
 		}
+	}
+}
+
+// nameTakers finds who else took the authority of operations that are void for another reason.
+func (r *resolving) nameTakers() {
+	r.out.takers = map[int]takers{}
+	for op, v := range r.out.verdicts {
+		if v.Code.mayChange() {
+			r.out.takers[op] = r.takers(op)
+		}
+	}
+	for op := range r.pinned {
+		r.out.takers[op] = r.takers(op)
 	}
 }
 
@@ -408,24 +455,24 @@ func (r *resolving) revoked(op int) []int {
 		return nil // judged on what they left
 	}
 	var by []int
-	for _, c := range r.judged(op).uses {
-		var takers []int
-		left := false
-		for _, t := range c {
-			taken := false
-			for q := range r.standing.all {
-				if r.concurrent(q, op) && !r.facts[q].ack.has(op) && r.judged(q).takes.token(t) {
-					taken = true
-					takers = append(takers, q)
-				}
-			}
-			left = left || !taken
-		}
-		if !left {
-			by = append(by, takers...)
-		}
+	for _, taker := range r.takers(op).all(r.judged(op).uses) {
+		by = append(by, r.index[taker.ID])
 	}
 	return by
+}
+
+func (r *resolving) takers(op int) takers {
+	out := takers{}
+	for _, c := range r.judged(op).uses {
+		for _, t := range c {
+			for q := range r.standing.all {
+				if r.concurrent(q, op) && !r.facts[q].ack.has(op) && r.judged(q).takes.token(t) {
+					out[t] = append(out[t], r.ops[q])
+				}
+			}
+		}
+	}
+	return out
 }
 
 // delete settles the end of the group: a context registered at the same time keeps it alive; otherwise nothing counts
@@ -441,6 +488,13 @@ func (r *resolving) delete() {
 		for i := range r.out.applied.all {
 			if r.registers(i) && r.concurrent(i, d) {
 				by = append(by, i)
+			}
+		}
+		if by == nil && r.hasContexts(d) { // by what counts of its past after all
+			for i := range r.past[d].all {
+				if r.out.applied.has(i) && r.registers(i) {
+					by = append(by, i)
+				}
 			}
 		}
 		if by != nil {
@@ -459,6 +513,13 @@ func (r *resolving) delete() {
 			}
 		}
 	}
+}
+
+// hasContexts reports whether the group had contexts on what counts of an operation's past.
+func (r *resolving) hasContexts(op int) bool {
+	now := r.out.applied.clone()
+	now.intersect(r.past[op])
+	return (view{r.evaluation, now, r.joins}).anyContext()
 }
 
 func (r *resolving) deletes(op int) bool {
