@@ -37,6 +37,8 @@ type Engine struct {
 	// calm: every operation in the window counts or is refused, so one that has all heads as its parents adds to the
 	// state and changes nothing else.
 	calm bool
+
+	markEvery int
 }
 
 type node struct {
@@ -83,6 +85,7 @@ func NewEngine(g Genesis, inherited Inherited) *Engine {
 	start := g.snapshot()
 	return &Engine{
 		inherited: inherited, nodes: map[domain.Hash]*node{}, marks: []mark{{state: start}}, now: start.clone(), calm: true,
+		markEvery: markEvery,
 	}
 }
 
@@ -187,7 +190,7 @@ func (g *Engine) extend(n *node) []Change {
 		n.verdict.Code = Applied
 		g.now.extend(n.op, &n.judged)
 		g.heads = []domain.Hash{n.op.ID}
-		if len(g.window) >= markEvery {
+		if len(g.window) >= g.markEvery {
 			g.setMark(n, nil)
 		}
 	}

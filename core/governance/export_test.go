@@ -2,6 +2,12 @@ package governance
 
 import "fmt"
 
+// MarkEvery lets a test have marks often.
+func (g *Engine) MarkEvery(n int) { g.markEvery = n }
+
+// Marks is how many marks are kept.
+func (g *Engine) Marks() int { return len(g.marks) }
+
 // Invariants checks what must hold of operations that count beside each other, by definition and not by how the rule
 // gets there.
 func Invariants(g Genesis, inherited Inherited, ops []Op) error {
