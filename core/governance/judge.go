@@ -455,8 +455,9 @@ func (j *judging) attested(body wire.OpMemberJoinedViaTeeAttestation) Code {
 			return code
 		}
 	}
+	// An admin admitted by an admin is as one added: who relies on it must not lose it to a lesser word said beside it.
 	if m := j.member(body.Member); !m.present {
-		j.setMember(body.Member, body.Role, true)
+		j.setMember(body.Member, body.Role, body.Role != domain.RoleAdmin)
 	}
 	return ""
 }

@@ -183,12 +183,17 @@ func (r *resolving) voidClaims() {
 	}
 }
 
-// nameTakers finds who else took the authority of operations that are void for another reason.
+// nameTakers finds who took the authority of operations that are void for another reason: when all of it is gone, that
+// is the reason, also if those who took it were looked at later.
 func (r *resolving) nameTakers() {
 	r.out.takers = map[int]takers{}
 	for op, v := range r.out.verdicts {
-		if v.Code.mayChange() {
-			r.out.takers[op] = r.takers(op)
+		if !v.Code.mayChange() {
+			continue
+		}
+		r.out.takers[op] = r.takers(op)
+		if by := r.revoked(op); by != nil {
+			r.verdict(op, VoidAuthorityRevoked, by)
 		}
 	}
 	for op := range r.pinned {
@@ -337,7 +342,7 @@ func (r *resolving) order() []int {
 		fa, fb := r.facts[a], r.facts[b]
 		return cmp.Or(
 			cmp.Compare(one(fa.stale && !fa.sealed), one(fb.stale && !fb.sealed)),
-			cmp.Compare(one(!fa.sealed), one(!fb.sealed)),
+			cmp.Compare(one(fa.disputed()), one(fb.disputed())),
 			r.judged(a).rank.compare(r.judged(b).rank),
 		)
 	})
@@ -361,6 +366,9 @@ func (r *resolving) order() []int {
 	}
 	return out
 }
+
+// disputed: it has rivals, and no majority endorses it.
+func (f *revocation) disputed() bool { return len(f.rivals) > 0 && !f.sealed }
 
 func one(b bool) int {
 	if b {
