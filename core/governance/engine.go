@@ -414,6 +414,71 @@ func (g *Engine) Verdict(id domain.Hash) (Verdict, bool) {
 	return n.verdict, true
 }
 
+// After lists operations that are not among those of have nor in the past of one, at most limit, in a causal order: what
+// to send to somebody with these heads. Ids that are not known are passed over.
+func (g *Engine) After(have []domain.Hash, limit int) []domain.Hash {
+	seen := make(map[*node]bool)
+	var stack []*node
+	for _, id := range have {
+		if n := g.nodes[id]; n != nil && !seen[n] {
+			seen[n] = true
+			stack = append(stack, n)
+		}
+	}
+	for len(stack) > 0 {
+		n := stack[len(stack)-1]
+		stack = stack[:len(stack)-1]
+		for _, id := range n.op.Parents {
+			if p := g.nodes[id]; !seen[p] {
+				seen[p] = true
+				stack = append(stack, p)
+			}
+		}
+	}
+	var out []domain.Hash
+	for _, n := range g.log {
+		if len(out) == limit {
+			break
+		}
+		if !seen[n] {
+			out = append(out, n.op.ID)
+		}
+	}
+	return out
+}
+
+// Tips are the operations, counting or not, that no other names as a parent, in ascending order: what this node has,
+// in few words.
+func (g *Engine) Tips() []domain.Hash {
+	var out []domain.Hash
+	for _, n := range g.log {
+		if !n.named {
+			out = append(out, n.op.ID)
+		}
+	}
+	slices.SortFunc(out, domain.Hash.Compare)
+	return out
+}
+
+// Entry is an operation of the log with its verdict.
+type Entry struct {
+	Op      Op
+	Verdict Verdict
+}
+
+// Log lists operations in the order they were added, from a position on, at most limit.
+func (g *Engine) Log(from, limit int) []Entry {
+	if from < 0 || from >= len(g.log) || limit <= 0 {
+		return nil
+	}
+	page := g.log[from:min(len(g.log), from+limit)]
+	out := make([]Entry, len(page))
+	for i, n := range page {
+		out[i] = Entry{Op: *n.op, Verdict: n.verdict}
+	}
+	return out
+}
+
 // Len is the number of operations added.
 func (g *Engine) Len() int { return len(g.log) }
 

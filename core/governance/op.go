@@ -51,6 +51,18 @@ func NewOp(group domain.GroupID, signed wire.SignedGroupOp) (Op, error) {
 	return newOp(id, signed), nil
 }
 
+// ReadOp is NewOp for an operation whose signature this node verified before it kept it.
+func ReadOp(group domain.GroupID, signed wire.SignedGroupOp) (Op, error) {
+	if signed.Group != group {
+		return Op{}, faultf("operation of group %s, not of %s", signed.Group, group)
+	}
+	id, err := signed.ContentHash()
+	if err != nil {
+		return Op{}, err
+	}
+	return newOp(id, signed), nil
+}
+
 func newOp(id domain.Hash, signed wire.SignedGroupOp) Op {
 	op := Op{
 		ID: id, Parents: distinct(signed.Parents), Author: signed.Signer, Nonce: signed.Nonce, Body: signed.Op,
