@@ -91,6 +91,16 @@ func (c *Client) Peers() []PeerID {
 	return peers
 }
 
+// Supports tells whether a peer is known to serve a protocol: whether it said so when it was last connected.
+func (c *Client) Supports(p PeerID, protocolID string) bool {
+	n := c.m.current()
+	if n == nil {
+		return false
+	}
+	known, err := n.host.Peerstore().SupportsProtocols(p, protocol.ID(protocolID))
+	return err == nil && len(known) > 0
+}
+
 // Subscribe enters a topic, for messages and for its peers. The subscription survives a restart of the host.
 func (c *Client) Subscribe(ctx context.Context, topic string) error {
 	_, err := ask(ctx, c, func(_ context.Context, n *node) (struct{}, error) { return struct{}{}, n.subscribe(topic) })

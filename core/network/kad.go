@@ -2,7 +2,6 @@ package network
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"sync"
@@ -15,6 +14,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/multiformats/go-multihash"
 
+	"github.com/calimero-go/core/core/wire"
 	"github.com/calimero-go/core/plugin-sdk/domain"
 	"github.com/calimero-go/core/plugin-sdk/errkind"
 )
@@ -26,7 +26,7 @@ type BlobKey struct {
 }
 
 // record is the key of the reference's record (network-apps.md §3.3).
-func (k BlobKey) record() string { return string(k.Context[:]) + string(k.Blob[:]) }
+func (k BlobKey) record() string { return string(wire.BlobRecordKey(k.Context, k.Blob)) }
 
 // cid is the key of the provider records, which the reference does not read: more than one node can be found by it, and
 // it does not tell the ids.
@@ -100,7 +100,6 @@ func newKad(n *node) (*kad, error) {
 		dht.Datastore(records),
 		dht.ProviderStore(providers),
 		dht.RoutingTableRefreshPeriod(5*time.Minute),
-		dht.BootstrapPeers(n.m.bootstrap...),
 	)
 	if err != nil {
 		return nil, err
@@ -175,7 +174,8 @@ func (k *kad) announced(key BlobKey, a announcement, next time.Time) {
 func (k *kad) announce(ctx context.Context, key BlobKey, size uint64) error {
 	ctx, cancel := context.WithTimeout(ctx, queryTime)
 	defer cancel()
-	if err := k.dht.PutValue(ctx, key.record(), recordValue(k.n.m.id, size)); err != nil {
+	value := wire.EncodeBlobRecord(wire.BlobRecord{Peer: []byte(k.n.m.id), Size: size})
+	if err := k.dht.PutValue(ctx, key.record(), value); err != nil {
 		return fmt.Errorf("put the record: %w", err)
 	}
 	c, err := key.cid()
@@ -255,20 +255,16 @@ func (k *kad) findRecords(ctx context.Context, key BlobKey, found chan<- Provide
 	}
 }
 
-// recordValue is the reference's record: peer id, then the size, little-endian.
-func recordValue(p PeerID, size uint64) []byte {
-	return binary.LittleEndian.AppendUint64([]byte(p), size)
-}
-
 func parseRecord(value []byte) (Provider, error) {
-	if len(value) < 9 {
-		return Provider{}, errkind.Invalid.Errorf("a record has %d bytes", len(value))
+	r, err := wire.DecodeBlobRecord(value)
+	if err != nil {
+		return Provider{}, err
 	}
-	id, err := peer.IDFromBytes(value[:len(value)-8])
+	id, err := peer.IDFromBytes(r.Peer)
 	if err != nil {
 		return Provider{}, errkind.Invalid.Errorf("the peer in a record: %w", err)
 	}
-	return Provider{Peer: id, Size: binary.LittleEndian.Uint64(value[len(value)-8:])}, nil
+	return Provider{Peer: id, Size: r.Size}, nil
 }
 
 // recordValidator takes records of blobs, in the reference's form, and nothing else.

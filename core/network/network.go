@@ -41,14 +41,7 @@ func PeerIDOf(key domain.PublicKey) (PeerID, error) {
 	return peer.IDFromPublicKey(public)
 }
 
-// The reference's protocol ids (network-apps.md §1.2).
 const (
-	// SyncProtocol is that of sync streams, BlobProtocol that of blob transfer, InviteProtocol that of invitations of
-	// specialized nodes.
-	SyncProtocol   = "/calimero/stream/0.0.2"
-	BlobProtocol   = "/calimero/blob/0.0.2"
-	InviteProtocol = "/calimero/specialized-node-invite/1.0.0"
-
 	kadPrefix = "/calimero"
 	// protocolVersion is what a build of the reference's sources announces through identify; nobody checks it.
 	protocolVersion = "/calimero-network/0.0.0"

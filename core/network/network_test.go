@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 	"github.com/thejerf/suture/v4"
@@ -50,7 +51,7 @@ func testLog(t *testing.T) *slog.Logger {
 	if !testing.Verbose() {
 		return slog.New(slog.DiscardHandler)
 	}
-	return slog.New(slog.NewTextHandler(os.Stderr, nil)).With("test", t.Name())
+	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug})).With("test", t.Name())
 }
 
 // start runs a network until the test ends; before sets what must be set before it runs.
@@ -157,7 +158,9 @@ func meet(t *testing.T, topic string, nodes ...*testNode) {
 	for _, n := range nodes {
 		require.Eventually(t, func() bool {
 			peers, err := n.TopicPeers(t.Context(), topic)
-			return err == nil && len(peers) == len(nodes)-1
+			return err == nil && !slices.ContainsFunc(nodes, func(other *testNode) bool {
+				return other != n && !slices.Contains(peers, other.LocalPeerID())
+			})
 		}, wait, 10*time.Millisecond)
 	}
 }
@@ -198,4 +201,13 @@ func TestTwoNodesGossip(t *testing.T) {
 			require.Empty(t, a.Peers())
 		})
 	}
+}
+
+// privKey is a key as libp2p has it.
+func privKey(t *testing.T, key domain.PrivateKey) crypto.PrivKey {
+	t.Helper()
+	public := key.Public()
+	k, err := crypto.UnmarshalEd25519PrivateKey(slices.Concat(key[:], public[:]))
+	require.NoError(t, err)
+	return k
 }

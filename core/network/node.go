@@ -13,7 +13,6 @@ import (
 	"github.com/libp2p/go-libp2p/core/host"
 	p2p "github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
-	"github.com/libp2p/go-libp2p/p2p/host/autorelay"
 	"github.com/libp2p/go-libp2p/p2p/host/eventbus"
 	"github.com/libp2p/go-libp2p/p2p/muxer/yamux"
 	"github.com/libp2p/go-libp2p/p2p/net/swarm"
@@ -38,8 +37,10 @@ type node struct {
 	advertised []ma.Multiaddr
 	gossip     *gossip
 	kad        *kad
+	bus        event.Subscription // of what the host tells
 	keeper     *keeper
-	relays     *relays
+	relays     *relays         // nil without
+	points     *rendezvousLoop // nil without
 	dials      *gates
 
 	// topicsMu keeps the topics wanted and those joined the same.
@@ -61,10 +62,10 @@ func (m *manager) open() (_ *node, err error) {
 			err = errors.Join(fmt.Errorf("start the network: %w", err), n.close())
 		}
 	}()
-	n.relays = newRelays(m.opts.RelayReservations)
 	if n.advertised, err = m.publicAddresses(n.ctx); err != nil {
 		return nil, err
 	}
+	n.relays = newRelays(n)
 	if n.host, err = m.newHost(n); err != nil {
 		return nil, err
 	}
@@ -100,16 +101,13 @@ func (m *manager) newHost(n *node) (host.Host, error) {
 		libp2p.UserAgent(m.opts.Agent),
 		libp2p.ResourceManager(resources),
 		libp2p.ConnectionManager(conns),
-		libp2p.AddrsFactory(func(all []ma.Multiaddr) []ma.Multiaddr { return announced(n.advertised, all) }),
+		libp2p.AddrsFactory(func(all []ma.Multiaddr) []ma.Multiaddr {
+			return announced(slices.Concat(n.advertised, n.relays.addresses()), all)
+		}),
 		libp2p.SwarmOpts(swarm.WithDialRanker(rankDials)),
 		libp2p.EnableRelay(),
 		libp2p.EnableHolePunching(),
 		libp2p.DisableMetrics(),
-	}
-	if m.opts.RelayReservations > 0 {
-		opts = append(opts, libp2p.EnableAutoRelayWithPeerSource(n.relays.candidates,
-			autorelay.WithNumRelays(m.opts.RelayReservations), autorelay.WithMinCandidates(1), autorelay.WithBootDelay(0),
-			autorelay.WithMinInterval(relayInterval), autorelay.WithBackoff(relayBackoff)))
 	}
 	if m.opts.AutoNAT {
 		opts = append(opts, libp2p.EnableAutoNATv2())
@@ -154,6 +152,16 @@ func isRelayed(a ma.Multiaddr) bool {
 }
 
 func (n *node) registerAll() (err error) {
+	n.bus, err = n.host.EventBus().Subscribe([]any{
+		new(event.EvtPeerConnectednessChanged), new(event.EvtPeerIdentificationCompleted), new(event.EvtLocalAddressesUpdated),
+		new(event.EvtLocalReachabilityChanged),
+	}, eventbus.BufSize(256))
+	if err != nil {
+		return fmt.Errorf("listen to the host: %w", err)
+	}
+	if n.m.opts.Rendezvous.Namespace != "" {
+		n.points = newRendezvousLoop(n)
+	}
 	if n.gossip, err = newGossip(n, n.host); err != nil {
 		return fmt.Errorf("start gossip: %w", err)
 	}
@@ -211,25 +219,18 @@ func noSuchAddress(err error) bool {
 }
 
 func (n *node) startBackground() error {
-	bus, err := n.host.EventBus().Subscribe([]any{
-		new(event.EvtPeerConnectednessChanged), new(event.EvtPeerIdentificationCompleted), new(event.EvtLocalAddressesUpdated),
-	}, eventbus.BufSize(256))
-	if err != nil {
-		return fmt.Errorf("listen to the host: %w", err)
-	}
-	r, err := newRendezvousLoop(n)
-	if err != nil {
-		return errors.Join(err, bus.Close())
-	}
 	addresses := make(chan struct{}, 1)
 	n.work.Go(func() { n.m.events.serve(n.ctx) })
-	n.work.Go(func() { n.watch(bus, r, addresses) })
+	n.work.Go(func() { n.watch(addresses) })
 	n.work.Go(func() { n.keeper.serve(n.ctx) })
 	n.work.Go(func() { n.pingPeers(n.ctx) })
 	n.work.Go(func() { n.kad.serve(n.ctx) })
 	n.work.Go(func() { n.announceListening(addresses) })
-	if r != nil {
-		n.work.Go(func() { r.serve(n.ctx) })
+	if n.relays != nil {
+		n.work.Go(func() { n.relays.serve(n.ctx) })
+	}
+	if n.points != nil {
+		n.work.Go(func() { n.points.serve(n.ctx) })
 	}
 	if n.m.opts.MDNS {
 		n.work.Go(func() { n.serveMDNS(n.ctx) })
@@ -246,14 +247,13 @@ func (n *node) startBackground() error {
 }
 
 // watch follows the host's own events.
-func (n *node) watch(bus event.Subscription, r *rendezvousLoop, addresses chan<- struct{}) {
-	defer bus.Close()
+func (n *node) watch(addresses chan<- struct{}) {
 	connected := map[PeerID]bool{}
 	for {
 		select {
 		case <-n.ctx.Done():
 			return
-		case e, ok := <-bus.Out():
+		case e, ok := <-n.bus.Out():
 			if !ok {
 				return
 			}
@@ -261,11 +261,13 @@ func (n *node) watch(bus event.Subscription, r *rendezvousLoop, addresses chan<-
 			case event.EvtPeerConnectednessChanged:
 				n.connectedness(connected, e)
 			case event.EvtPeerIdentificationCompleted:
-				n.relays.identified(n.host, e)
-				r.identified(e)
+				n.relays.identified(e)
+				n.points.identified(e)
+			case event.EvtLocalReachabilityChanged:
+				n.relays.reachability(e.Reachability)
 			case event.EvtLocalAddressesUpdated:
 				signal(addresses)
-				r.addressesChanged()
+				n.points.addressesChanged()
 			}
 		}
 	}
@@ -422,6 +424,9 @@ func (n *node) close() error {
 	}
 	if n.kad != nil {
 		all = append(all, n.kad.close())
+	}
+	if n.bus != nil {
+		all = append(all, n.bus.Close())
 	}
 	n.cancelHost()
 	if n.host != nil {

@@ -38,13 +38,10 @@ type point struct {
 	failures   int
 }
 
-func newRendezvousLoop(n *node) (*rendezvousLoop, error) {
-	if n.m.opts.Rendezvous.Namespace == "" {
-		return nil, nil
-	}
+func newRendezvousLoop(n *node) *rendezvousLoop {
 	return &rendezvousLoop{
 		n: n, client: rendezvous.NewClient(n.host, n.m.key), wake: make(chan struct{}, 1), points: map[PeerID]*point{},
-	}, nil
+	}
 }
 
 func (r *rendezvousLoop) identified(e event.EvtPeerIdentificationCompleted) {

@@ -1,0 +1,358 @@
+package network_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	pubsub "github.com/libp2p/go-libp2p-pubsub"
+	pb "github.com/libp2p/go-libp2p-pubsub/pb"
+	"github.com/libp2p/go-libp2p/core/host"
+	p2p "github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/protocol"
+	"github.com/libp2p/go-msgio"
+	"github.com/stretchr/testify/require"
+
+	"github.com/calimero-go/core/core/network"
+	"github.com/calimero-go/core/core/wire"
+	"github.com/calimero-go/core/plugin-sdk/errkind"
+)
+
+// join subscribes nodes to a topic.
+func join(t *testing.T, topic string, nodes ...*testNode) {
+	t.Helper()
+	for _, n := range nodes {
+		require.NoError(t, n.Subscribe(within(t), topic))
+	}
+}
+
+// meshed waits until a node's mesh has so many peers: what it forwards before reaches those in the mesh alone.
+func meshed(t *testing.T, topic string, n *testNode, peers int) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		mesh, err := n.MeshPeers(t.Context(), topic)
+		return err == nil && len(mesh) == peers
+	}, wait, 10*time.Millisecond)
+}
+
+// received waits for a message with data.
+func received(t *testing.T, n *testNode, data string) network.MessageReceived {
+	t.Helper()
+	return until(t, n, func(m network.MessageReceived) bool { return string(m.Data) == data })
+}
+
+// deaf are the options of a node that cannot be dialled, so that it stays connected to whom it dials alone.
+func deaf(t *testing.T) network.Options {
+	opts := options(t)
+	opts.Listen = nil
+	return opts
+}
+
+// TestFiveNodesGossip: every node's message reaches all the others, though four of them know only the fifth.
+func TestFiveNodesGossip(t *testing.T) {
+	t.Parallel()
+	const topic = "topic"
+	hub := start(t, options(t))
+	nodes := []*testNode{hub}
+	for range 4 {
+		nodes = append(nodes, start(t, deaf(t)))
+	}
+	join(t, topic, nodes...)
+	for _, n := range nodes[1:] {
+		n.dial(t, hub, "tcp")
+		meet(t, topic, n, hub)
+	}
+	meshed(t, topic, hub, 4)
+	for i, from := range nodes {
+		text := fmt.Sprintf("from %d", i)
+		require.NoError(t, from.Publish(within(t), topic, []byte(text)))
+		for j, to := range nodes {
+			if i == j {
+				continue
+			}
+			m := received(t, to, text)
+			require.Equal(t, from.LocalPeerID(), m.Source)
+			if i != 0 && j != 0 {
+				require.Equal(t, hub.LocalPeerID(), m.Forwarder)
+			}
+		}
+	}
+}
+
+// TestValidator: what it does not accept is neither handed on nor forwarded, and what it left in Value arrives.
+func TestValidator(t *testing.T) {
+	t.Parallel()
+	const topic = "topic"
+	verdicts := map[string]network.Verdict{"good": network.Accept, "odd": network.Ignore, "bad": network.Reject, "last": network.Accept}
+	judge := func(c *network.Client) {
+		require.NoError(t, c.SetValidator(func(_ context.Context, m *network.Message) network.Verdict {
+			m.Value = "judged " + string(m.Data)
+			return verdicts[string(m.Data)]
+		}))
+	}
+	a, b, c := start(t, deaf(t)), start(t, options(t), judge), start(t, deaf(t))
+	join(t, topic, a, b, c)
+	a.dial(t, b, "tcp")
+	c.dial(t, b, "tcp")
+	meet(t, topic, a, b)
+	meet(t, topic, c, b)
+	meshed(t, topic, b, 2)
+	for _, text := range []string{"good", "odd", "bad"} {
+		require.NoError(t, a.Publish(within(t), topic, []byte(text)))
+	}
+	require.Equal(t, "judged good", received(t, b, "good").Value)
+	require.NoError(t, a.Publish(within(t), topic, []byte("last")))
+	var texts []string
+	until(t, c, func(m network.MessageReceived) bool {
+		texts = append(texts, string(m.Data))
+		return slices.Contains(texts, "good") && slices.Contains(texts, "last")
+	})
+	require.ElementsMatch(t, []string{"good", "last"}, texts)
+	require.Equal(t, 1.0, metric(t, b, "calimero_network_messages_total", "rejected"))
+	require.Equal(t, 1.0, metric(t, b, "calimero_network_messages_total", "ignored"))
+}
+
+// metric reads one value of a counter or gauge; label is the value of one of its labels.
+func metric(t *testing.T, n *testNode, name, label string) float64 {
+	t.Helper()
+	families, err := n.reg.Gather()
+	require.NoError(t, err)
+	for _, f := range families {
+		if f.GetName() != name {
+			continue
+		}
+		for _, m := range f.GetMetric() {
+			for _, l := range m.GetLabel() {
+				if l.GetValue() == label {
+					return m.GetCounter().GetValue()
+				}
+			}
+			if label == "" {
+				return m.GetGauge().GetValue() + m.GetCounter().GetValue()
+			}
+		}
+	}
+	return 0
+}
+
+func TestPublish_Bounds(t *testing.T) {
+	t.Parallel()
+	a, b := start(t, options(t)), start(t, options(t))
+	topic := "group/" + fmt.Sprintf("%064d", 1) // the longest there is
+	join(t, topic, a, b)
+	a.dial(t, b, "tcp")
+	meet(t, topic, a, b)
+	require.ErrorIs(t, a.Publish(within(t), topic, make([]byte, network.MaxMessage+1)), errkind.TooLarge)
+	largest := bytes.Repeat([]byte("x"), network.MaxMessage)
+	require.NoError(t, a.Publish(within(t), topic, largest))
+	received(t, b, string(largest))
+
+	require.ErrorIs(t, a.Publish(within(t), "elsewhere", nil), errkind.Precondition)
+	require.ErrorIs(t, a.Subscribe(within(t), ""), errkind.Invalid)
+	require.ErrorIs(t, a.Subscribe(within(t), string(make([]byte, 257))), errkind.Invalid)
+	require.NoError(t, a.Subscribe(within(t), topic), "again")
+	require.NoError(t, a.Unsubscribe(within(t), "never"))
+	_, err := a.TopicPeers(within(t), "elsewhere")
+	require.ErrorIs(t, err, errkind.Precondition)
+}
+
+// TestTopics_AreBounded by what fits into the first message to a peer.
+func TestTopics_AreBounded(t *testing.T) {
+	t.Parallel()
+	a, b := start(t, options(t)), start(t, options(t))
+	var err error
+	last := ""
+	for i := 0; err == nil; i++ {
+		require.Less(t, i, 1000)
+		topic := fmt.Sprintf("%0250d", i)
+		if err = a.Subscribe(within(t), topic); err == nil {
+			last = topic
+		}
+	}
+	require.ErrorIs(t, err, errkind.TooLarge)
+	join(t, last, b)
+	a.dial(t, b, "tcp")
+	meet(t, last, a, b)
+	require.NoError(t, a.Unsubscribe(within(t), fmt.Sprintf("%0250d", 0)))
+	require.NoError(t, a.Subscribe(within(t), fmt.Sprintf("%0250d", 5000)))
+}
+
+// TestSubscriptionsSurviveARestart: the host comes back with its topics, its peers by bootstrap.
+func TestSubscriptionsSurviveARestart(t *testing.T) {
+	t.Parallel()
+	const topic = "topic"
+	a := start(t, options(t))
+	opts := options(t)
+	opts.Bootstrap = []string{a.address(t, "tcp")}
+	b := start(t, opts)
+	join(t, topic, a, b)
+	meet(t, topic, a, b)
+	b.stop()
+	until(t, a, func(e network.PeerDisconnected) bool { return e.Peer == b.LocalPeerID() })
+	b = start(t, opts)
+	join(t, topic, b)
+	meet(t, topic, a, b)
+	require.NoError(t, a.Publish(within(t), topic, []byte("again")))
+	received(t, b, "again")
+}
+
+// TestEvents_AreBounded: a node that reads none goes on; the number of lost ones is known.
+func TestEvents_AreBounded(t *testing.T) {
+	t.Parallel()
+	const topic, messages = "topic", 50
+	opts := options(t)
+	opts.Events = 8
+	a, b := start(t, options(t)), start(t, opts)
+	join(t, topic, a, b)
+	a.dial(t, b, "tcp")
+	meet(t, topic, a, b)
+	for i := range messages {
+		require.NoError(t, a.Publish(within(t), topic, fmt.Append(nil, i)))
+	}
+	require.Eventually(t, func() bool { // eight wait, one is in the hand
+		in := metric(t, b, "calimero_network_events_total", "received")
+		return in > messages && in == metric(t, b, "calimero_network_events_total", "dropped")+9
+	}, wait, 10*time.Millisecond)
+	require.NoError(t, b.Publish(within(t), topic, []byte("still here")))
+	received(t, a, "still here")
+}
+
+// TestIdentify: what a peer of the reference sees.
+func TestIdentify(t *testing.T) {
+	t.Parallel()
+	opts := options(t)
+	opts.Agent, opts.AutoNAT, opts.RelayReservations = "calimero-go/test", true, 3
+	n := start(t, opts, serving(t, wire.SyncProtocol, network.StreamLimits{}, echo),
+		serving(t, wire.BlobProtocol, network.StreamLimits{}, echo))
+	h := stranger(t)
+	knows(t, h, n)
+	get := func(key string) any {
+		v, err := h.Peerstore().Get(n.LocalPeerID(), key)
+		require.NoError(t, err)
+		return v
+	}
+	require.Equal(t, "/calimero-network/0.0.0", get("ProtocolVersion"))
+	require.Equal(t, "calimero-go/test", get("AgentVersion"))
+	var protocols []protocol.ID
+	require.Eventually(t, func() bool {
+		var err error
+		protocols, err = h.Peerstore().GetProtocols(n.LocalPeerID())
+		return err == nil && slices.Contains(protocols, "/calimero/kad/1.0.0")
+	}, wait, 10*time.Millisecond)
+	for _, p := range []protocol.ID{
+		"/ipfs/id/1.0.0", "/ipfs/id/push/1.0.0", "/ipfs/ping/1.0.0", "/meshsub/1.2.0", "/meshsub/1.1.0", "/meshsub/1.0.0",
+		"/calimero/stream/0.0.2", "/calimero/blob/0.0.2", "/libp2p/circuit/relay/0.2.0/stop",
+	} {
+		require.Contains(t, protocols, p)
+	}
+	require.NotContains(t, protocols, protocol.ID("/floodsub/1.0.0"))
+	require.NotContains(t, protocols, protocol.ID("/meshsub/1.3.0"))
+	require.NotContains(t, protocols, protocol.ID("/libp2p/circuit/relay/0.2.0/hop"), "the node relays for nobody")
+}
+
+// rawPeer is a peer that speaks gossip by hand.
+type rawPeer struct {
+	host host.Host
+	out  p2p.Stream
+}
+
+func newRawPeer(t *testing.T, n *testNode) *rawPeer {
+	t.Helper()
+	h := stranger(t)
+	for _, id := range []protocol.ID{pubsub.GossipSubID_v11} {
+		h.SetStreamHandler(id, func(s p2p.Stream) {
+			r := msgio.NewVarintReader(s)
+			for {
+				b, err := r.ReadMsg()
+				if err != nil {
+					return
+				}
+				r.ReleaseMsg(b)
+			}
+		})
+	}
+	knows(t, h, n)
+	s, err := h.NewStream(within(t), n.LocalPeerID(), pubsub.GossipSubID_v11)
+	require.NoError(t, err)
+	return &rawPeer{host: h, out: s}
+}
+
+func (p *rawPeer) send(t *testing.T, rpc *pb.RPC) {
+	t.Helper()
+	b, err := rpc.Marshal()
+	require.NoError(t, err)
+	require.NoError(t, msgio.NewVarintWriter(p.out).WriteMsg(b))
+}
+
+// message signs as the router does.
+func (p *rawPeer) message(t *testing.T, topic string, sequence []byte, data string) *pb.Message {
+	t.Helper()
+	m := &pb.Message{From: []byte(p.host.ID()), Topic: &topic, Seqno: sequence, Data: []byte(data)}
+	b, err := m.Marshal()
+	require.NoError(t, err)
+	key := p.host.Peerstore().PrivKey(p.host.ID())
+	m.Signature, err = key.Sign(append([]byte("libp2p-pubsub:"), b...))
+	require.NoError(t, err)
+	return m
+}
+
+// TestHostileGossip: what is not signed by its source, or badly numbered, goes nowhere; floods are bounded; an oversized
+// frame ends the stream, not the node.
+func TestHostileGossip(t *testing.T) {
+	t.Parallel()
+	const topic = "topic"
+	n := start(t, options(t))
+	join(t, topic, n)
+	p := newRawPeer(t, n)
+	yes := true
+	p.send(t, &pb.RPC{Subscriptions: []*pb.RPC_SubOpts{{Subscribe: &yes, Topicid: new(topic)}}})
+	until(t, n, func(e network.PeerSubscribed) bool { return e.Peer == p.host.ID() && e.Topic == topic })
+
+	good := p.message(t, topic, []byte{0, 0, 0, 0, 0, 0, 0, 1}, "good")
+	forged := p.message(t, topic, []byte{0, 0, 0, 0, 0, 0, 0, 2}, "forged")
+	forged.Data = []byte("altered")
+	unsigned := p.message(t, topic, []byte{0, 0, 0, 0, 0, 0, 0, 3}, "unsigned")
+	unsigned.Signature = nil
+	short := p.message(t, topic, []byte{4}, "short")
+	other := p.message(t, topic, []byte{0, 0, 0, 0, 0, 0, 0, 5}, "other")
+	other.From = []byte(n.LocalPeerID())
+	elsewhere := p.message(t, "elsewhere", []byte{0, 0, 0, 0, 0, 0, 0, 6}, "elsewhere")
+	last := p.message(t, topic, []byte{0, 0, 0, 0, 0, 0, 0, 7}, "last")
+	p.send(t, &pb.RPC{Publish: []*pb.Message{forged, unsigned, short, other, elsewhere, good, good}})
+	p.send(t, &pb.RPC{Publish: []*pb.Message{good, last}})
+	var texts []string
+	until(t, n, func(m network.MessageReceived) bool {
+		texts = append(texts, string(m.Data))
+		return slices.Contains(texts, "last") && slices.Contains(texts, "good")
+	})
+	require.ElementsMatch(t, []string{"good", "last"}, texts)
+
+	for i := range 100 { // 10,000 topics
+		var subs []*pb.RPC_SubOpts
+		for j := range 100 {
+			subs = append(subs, &pb.RPC_SubOpts{Subscribe: &yes, Topicid: new(fmt.Sprintf("flood %d %d", i, j))})
+		}
+		p.send(t, &pb.RPC{Subscriptions: subs})
+	}
+	p.send(t, &pb.RPC{Publish: []*pb.Message{p.message(t, topic, []byte{0, 0, 0, 0, 0, 0, 0, 8}, "after the flood")}})
+	received(t, n, "after the flood")
+	join(t, "flood 99 99", n)
+	peers, err := n.TopicPeers(within(t), "flood 99 99")
+	require.NoError(t, err)
+	require.Empty(t, peers, "topics beyond the bound are not remembered")
+
+	p.send(t, &pb.RPC{Publish: []*pb.Message{p.message(t, topic, []byte{0, 0, 0, 0, 0, 0, 0, 9}, string(make([]byte, 65_536)))}})
+	require.Eventually(t, func() bool {
+		_, err := p.out.Write([]byte{0})
+		return err != nil
+	}, wait, 10*time.Millisecond)
+	b := start(t, options(t))
+	join(t, topic, b)
+	b.dial(t, n, "tcp")
+	meet(t, topic, n, b)
+	require.NoError(t, b.Publish(within(t), topic, []byte("still here")))
+	received(t, n, "still here")
+}
