@@ -373,3 +373,129 @@ func has[K comparable, V any](m map[K]V, k K) bool {
 	_, ok := m[k]
 	return ok
 }
+
+// TestNodesConverge lets three nodes change the same collections at the same time and gives each the others' deltas in an
+// order of its own, some twice: all have the same rows in the end, and can read and write what they have.
+func TestNodesConverge(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		ctx := domain.ContextID{9}
+		random := rand.New(rand.NewSource(2)) //nolint:gosec // ids of a test
+		now := uint64(1_700_000_000_000_000_000)
+		type delta struct {
+			from    int
+			actions []crdt.Action
+		}
+		var deltas []delta
+		keys := make([]domain.PrivateKey, 3)
+		states := make([]engine.Rows, len(keys))
+		for i := range keys {
+			keys[i] = domain.PrivateKey(bytes.Repeat([]byte{byte(i + 1)}, 32))
+			states[i] = engine.Rows{}
+		}
+		apply := func(i int, actions []crdt.Action) {
+			c, err := engine.Apply(states[i], actions, engine.Options{Context: ctx})
+			require.NoError(t, err)
+			require.Empty(t, c.Dropped())
+			states[i].Put(c.Rows)
+		}
+		author := func(i int, call func(w *collections.Writer)) {
+			over := &overlay{states[i], map[crdt.StateKey][]byte{}}
+			w := newWriter(ctx, keys[i].Public(), over, &now, random)
+			call(w)
+			require.NoError(t, w.Flush())
+			a, err := engine.Author(states[i], engine.Call{
+				Context: ctx, Executor: keys[i].Public(), Actions: w.Take(), Writes: over.writes(),
+			})
+			require.NoError(t, err)
+			states[i].Put(a.Rows())
+			crdt.SignUserActions(a.Actions, keys[i])
+			deltas = append(deltas, delta{i, a.Actions})
+		}
+		var ids [6]crdt.ID
+		author(0, func(w *collections.Writer) { ids = newObjects(t, w) })
+		for i := range states[1:] {
+			apply(i+1, deltas[0].actions)
+		}
+		for range rapid.IntRange(1, 20).Draw(t, "calls") {
+			author(rapid.IntRange(0, len(keys)-1).Draw(t, "node"), func(w *collections.Writer) {
+				for range rapid.IntRange(1, 3).Draw(t, "changes") {
+					changeShared(t, w, ids)
+				}
+			})
+		}
+		for i := range states {
+			order := rapid.Permutation(deltas).Draw(t, "order")
+			for _, d := range append(order, order[0]) {
+				if d.from != i {
+					apply(i, d.actions)
+				}
+			}
+			require.Equal(t, states[0], states[i])
+		}
+		for i := range states { // everything can be read and written on
+			author(i, func(w *collections.Writer) { changeShared(t, w, ids) })
+		}
+	})
+}
+
+func newObjects(t *rapid.T, w *collections.Writer) (ids [6]crdt.ID) {
+	m, err := w.NewMap()
+	require.NoError(t, err)
+	v, err := w.NewVector()
+	require.NoError(t, err)
+	s, err := w.NewSet()
+	require.NoError(t, err)
+	r, err := w.NewRegister()
+	require.NoError(t, err)
+	c, err := w.NewCounter()
+	require.NoError(t, err)
+	u, err := w.NewUserStorage()
+	require.NoError(t, err)
+	return [6]crdt.ID{m.ID(), v.ID(), s.ID(), r.ID(), c.ID(), u.ID()}
+}
+
+// changeShared makes a random change of one of the objects.
+func changeShared(t *rapid.T, w *collections.Writer, ids [6]crdt.ID) {
+	word := rapid.SampledFrom([]string{"a", "b", "c"})
+	key, value, less := []byte(word.Draw(t, "key")), []byte(word.Draw(t, "value")), rapid.Bool().Draw(t, "less")
+	var errs [2]error
+	switch rapid.IntRange(0, 5).Draw(t, "object") {
+	case 0:
+		m, err := w.Map(ids[0])
+		if errs[0] = err; less {
+			_, errs[1] = m.Remove(key)
+		} else {
+			_, errs[1] = m.Insert(key, value)
+		}
+	case 1:
+		v, err := w.Vector(ids[1])
+		if errs[0] = err; less {
+			_, errs[1] = v.Pop()
+		} else {
+			errs[1] = v.Push(value)
+		}
+	case 2:
+		s, err := w.Set(ids[2])
+		if errs[0] = err; less {
+			_, errs[1] = s.Clear()
+		} else {
+			_, errs[1] = s.Insert(value)
+		}
+	case 3:
+		r, err := w.Register(ids[3])
+		errs[0] = err
+		_, errs[1] = r.Set(value)
+	case 4:
+		c, err := w.Counter(ids[4])
+		errs[0], errs[1] = err, c.Increment()
+	case 5:
+		u, err := w.UserStorage(ids[5])
+		if errs[0] = err; less {
+			_, errs[1] = u.Remove()
+		} else {
+			_, errs[1] = u.Insert(value)
+		}
+	}
+	require.Equal(t, [2]error{}, errs)
+}
