@@ -1,8 +1,6 @@
 package contexts
 
 import (
-	"crypto/sha256"
-
 	"github.com/calimero-go/core/core/wire"
 	"github.com/calimero-go/core/plugin-sdk/domain"
 )
@@ -47,11 +45,7 @@ func proofOf(id domain.ContextID, author domain.PublicKey, key *domain.PrivateKe
 	if key == nil {
 		return proof
 	}
-	statement := wire.DeltaStatement{
-		Context: id, Author: author, Delta: d.DeltaID, HLC: d.HLC, RootHash: d.ExpectedRootHash,
-		Actions: sha256.Sum256(d.Actions), Events: proof.Events,
-	}
-	signature := key.Sign(statement.Message())
+	signature := key.Sign(d.Statement(id, proof).Message())
 	proof.Signature = &signature
 	return proof
 }

@@ -34,6 +34,14 @@ func (s DeltaStatement) Message() []byte {
 	return out
 }
 
+// Statement is what the author of a delta signs, given who that is and the digest of the events.
+func (c ContextDagDelta) Statement(context domain.ContextID, by DeltaAuthor) DeltaStatement {
+	return DeltaStatement{
+		Context: context, Author: by.Author, Delta: c.DeltaID, HLC: c.HLC, RootHash: c.ExpectedRootHash,
+		Actions: sha256.Sum256(c.Actions), Events: by.Events,
+	}
+}
+
 // Verify reports whether the author signed the statement.
 func (s DeltaStatement) Verify(sig domain.Signature) bool { return s.Author.Verify(s.Message(), sig) }
 

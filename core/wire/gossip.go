@@ -35,7 +35,7 @@ type Broadcast interface {
 	broadcastTag() uint8
 }
 
-// Tags of Broadcast. From firstExtension on they are the extension's, which nodes without it cannot read and ignore.
+// Tags of Broadcast.
 const (
 	tagStateDelta uint8 = iota
 	tagHashHeartbeat
@@ -48,11 +48,12 @@ const (
 	tagTeeAttestationAnnounce
 )
 
-const (
-	firstExtension uint8 = 0xc0 + iota
-	tagDeltaAnnounce
+// FirstExtensionTag is the first byte, and the least, of the extension's messages: nodes that do not know one ignore it.
+const FirstExtensionTag uint8 = 0xc0
 
-	tagSignedDelta = firstExtension
+const (
+	tagSignedDelta = FirstExtensionTag + iota
+	tagDeltaAnnounce
 )
 
 // EncodeBroadcast returns the bytes of a gossip message; kind TooLarge when they exceed MaxGossip.

@@ -1,0 +1,117 @@
+package sync
+
+import (
+	"context"
+	stdsync "sync"
+
+	"github.com/calimero-go/core/core/wire"
+	"github.com/calimero-go/core/plugin-sdk/crdt"
+	"github.com/calimero-go/core/plugin-sdk/domain"
+)
+
+// header is the place of an applied delta in its context's history.
+type header struct {
+	id      domain.Hash
+	parents []domain.Hash
+	hlc     crdt.Timestamp
+}
+
+// headers remembers the places of deltas, so that walks through the recent history of a context read nothing. Deltas never
+// change and stay applied, so what is remembered stays true.
+type headers struct {
+	mu    stdsync.Mutex
+	known map[headerKey]header
+	order []headerKey
+	next  int
+}
+
+type headerKey struct {
+	context domain.ContextID
+	delta   domain.Hash
+}
+
+const (
+	maxHeaders = 64 << 10
+	// maxHeaderParents: what has more is not remembered.
+	maxHeaderParents = 8
+	// readAtOnce bounds the deltas in memory at once while headers are read: each may have 7 MiB.
+	readAtOnce = 32
+)
+
+func (h *headers) put(id domain.ContextID, one header) {
+	if len(one.parents) > maxHeaderParents {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	key := headerKey{id, one.id}
+	if _, ok := h.known[key]; ok {
+		return
+	}
+	if h.known == nil {
+		h.known = map[headerKey]header{}
+	}
+	if len(h.order) < maxHeaders {
+		h.order = append(h.order, key)
+	} else {
+		delete(h.known, h.order[h.next])
+		h.order[h.next] = key
+		h.next = (h.next + 1) % maxHeaders
+	}
+	h.known[key] = one
+}
+
+// forget drops a context that is followed no more.
+func (h *headers) forget(id domain.ContextID) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for key := range h.known {
+		if key.context == id {
+			delete(h.known, key)
+		}
+	}
+}
+
+func (h *headers) get(id domain.ContextID, delta domain.Hash) (header, bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	one, ok := h.known[headerKey{id, delta}]
+	return one, ok
+}
+
+// headersOf calls each with the headers of those deltas of ids that are applied here, in any order.
+func (m *Manager) headersOf(ctx context.Context, id domain.ContextID, ids []domain.Hash, each func(header)) error {
+	var ask []domain.Hash
+	read := func() error {
+		if len(ask) == 0 {
+			return nil
+		}
+		rows, err := m.opts.Contexts.Deltas(ctx, id, ask)
+		ask = ask[:0]
+		for i := range rows {
+			one := headerOf(&rows[i])
+			m.headers.put(id, one)
+			each(one)
+		}
+		return err
+	}
+	for _, delta := range ids {
+		if delta.IsZero() {
+			continue
+		}
+		if one, ok := m.headers.get(id, delta); ok {
+			each(one)
+			continue
+		}
+		if ask = append(ask, delta); len(ask) == readAtOnce {
+			if err := read(); err != nil {
+				return err
+			}
+		}
+	}
+	return read()
+}
+
+func headerOf(d *wire.ContextDagDelta) header {
+	return header{id: d.DeltaID, parents: d.Parents, hlc: d.HLC}
+}

@@ -1,0 +1,272 @@
+package sync
+
+import (
+	"container/heap"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/calimero-go/core/core/store"
+	"github.com/calimero-go/core/core/wire"
+	"github.com/calimero-go/core/plugin-sdk/domain"
+	"github.com/calimero-go/core/plugin-sdk/errkind"
+)
+
+// ServeExtension answers on a stream of wire.ExtensionProtocol that a peer opened, until it ends.
+func (m *Manager) ServeExtension(ctx context.Context, stream Stream) {
+	s := &session{m: m, stream: stream}
+	err := s.accept(ctx)
+	for err == nil {
+		err = s.answer(ctx)
+	}
+	if ctx.Err() != nil || errors.Is(err, io.EOF) {
+		return
+	}
+	m.log.Debug("a session ends", "peer", stream.Peer(), "context", s.id, "err", err)
+	refusal := wire.Refusal{Kind: errkind.Of(err), Text: refusalText(err)}
+	if err := s.send(ctx, refusal); err != nil {
+		stream.Reset()
+	}
+}
+
+// refusalText tells a peer no more than it needs: that a context is here is nothing for strangers.
+func refusalText(err error) string {
+	switch errkind.Of(err) {
+	case errkind.PermissionDenied, errkind.NotFound, errkind.Unauthenticated, errkind.Precondition:
+		return "no such context for you"
+	case errkind.TooLarge, errkind.Invalid:
+		text := err.Error()
+		return text[:min(len(text), 200)]
+	case errkind.Exhausted:
+		return "too many requests"
+	}
+	return "not now"
+}
+
+// accept is the acceptor's side of openSession.
+func (s *session) accept(ctx context.Context) error {
+	if err := s.m.requestRate.wait(ctx, s.stream.Peer(), 1); err != nil {
+		return err
+	}
+	first, err := s.read(ctx, maxHelloFrame, s.m.opts.Answer)
+	if err != nil {
+		return err
+	}
+	hello, ok := first.(wire.Hello)
+	if !ok {
+		return errkind.Invalid.Errorf("a session begins with Hello, not %T", first)
+	}
+	s.id, s.peer = hello.Context, hello.Identity
+	if s.m.follow(s.id) == nil {
+		return errkind.NotFound.Errorf("context %s is not followed", s.id)
+	}
+	if err := s.m.isMember(ctx, s.id, s.peer); err != nil {
+		return err
+	}
+	self, key, err := s.m.own(ctx, s.id, hello.Want)
+	if err != nil {
+		return err
+	}
+	s.self = self
+	reply := wire.HelloReply{Identity: self}
+	if _, err := rand.Read(reply.Nonce[:]); err != nil {
+		return fmt.Errorf("draw a challenge: %w", err)
+	}
+	proof := wire.SessionProof{
+		Hello: hello, Reply: reply, Opening: string(s.stream.Peer()), Accepter: string(s.m.opts.Network.LocalPeerID()),
+	}
+	reply.Proof = key.Sign(proof.Message())
+	answer, err := s.ask(ctx, reply, maxHelloFrame)
+	if err != nil {
+		return err
+	}
+	theirs, ok := answer.(wire.HelloProof)
+	if !ok {
+		return errkind.Invalid.Errorf("expected a proof, not %T", answer)
+	}
+	proof.Opener = true
+	if !s.peer.Verify(proof.Message(), theirs.Proof) {
+		return errkind.Unauthenticated.Errorf("peer %s has not proven to be %s", s.stream.Peer(), s.peer)
+	}
+	s.m.peers.bind(s.id, s.peer, s.stream.Peer())
+	s.m.peers.extends(s.stream.Peer())
+	return nil
+}
+
+// answer answers one request.
+func (s *session) answer(ctx context.Context) error {
+	request, err := s.read(ctx, maxRequestFrame, s.m.opts.Idle)
+	if err != nil {
+		return err
+	}
+	if err := s.m.requestRate.wait(ctx, s.stream.Peer(), 1); err != nil {
+		return err
+	}
+	if err := s.m.isMember(ctx, s.id, s.peer); err != nil {
+		return err // a member no more
+	}
+	switch r := request.(type) {
+	case wire.HeadsRequest:
+		return s.answerHeads(ctx)
+	case wire.HistoryRequest:
+		return s.answerHistory(ctx, r)
+	case wire.DeltasRequest:
+		return s.answerDeltas(ctx, r)
+	case wire.ShareKey:
+		return s.answerKey(ctx, r)
+	}
+	return errkind.Invalid.Errorf("%T is no request", request)
+}
+
+func (s *session) answerHeads(ctx context.Context) error {
+	s.m.metrics.served.WithLabelValues("heads").Inc()
+	heads, root, err := s.m.opts.Contexts.Heads(ctx, s.id)
+	if err != nil {
+		return err
+	}
+	return s.send(ctx, wire.Heads{DagHeads: heads[:min(len(heads), maxHeads)], RootHash: root})
+}
+
+func (s *session) answerKey(ctx context.Context, theirs wire.ShareKey) error {
+	s.m.metrics.served.WithLabelValues("key").Inc()
+	if err := s.m.keepKey(ctx, s.id, s.peer, theirs.SenderKey); err != nil {
+		return err
+	}
+	_, sender, ok, err := s.m.opts.Identity.Own(ctx, s.id, s.self)
+	if err == nil && !ok {
+		err = errkind.Precondition.Errorf("identity %s has no keys", s.self)
+	}
+	if err != nil {
+		return err
+	}
+	return s.send(ctx, wire.ShareKey{SenderKey: sender})
+}
+
+// byTime orders deltas by their clocks, the latest first, so that ancestors come after most of their descendants.
+type byTime []header
+
+func (h byTime) Len() int           { return len(h) }
+func (h byTime) Less(i, j int) bool { return h[i].hlc.Compare(h[j].hlc) > 0 }
+func (h byTime) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
+func (h *byTime) Push(x any)        { *h = append(*h, x.(header)) }
+
+// Pop takes the last, for package heap.
+func (h *byTime) Pop() any {
+	last := (*h)[len(*h)-1]
+	*h = (*h)[:len(*h)-1]
+	return last
+}
+
+// maxFrontier bounds the branches of one walk.
+const maxFrontier = 64 << 10
+
+// answerHistory walks back from the deltas named.
+func (s *session) answerHistory(ctx context.Context, r wire.HistoryRequest) error {
+	s.m.metrics.served.WithLabelValues("history").Inc()
+	limit := int(min(r.Limit, wire.MaxHistory))
+	if err := s.m.requestRate.wait(ctx, s.stream.Peer(), float64(limit)/256); err != nil {
+		return err
+	}
+	seen := make(map[domain.Hash]struct{}, len(r.From))
+	var frontier byTime
+	visit := func(ids []domain.Hash) error {
+		var fresh []domain.Hash
+		for _, id := range ids {
+			if _, ok := seen[id]; !ok && !id.IsZero() && len(seen) < maxFrontier {
+				seen[id] = struct{}{}
+				fresh = append(fresh, id)
+			}
+		}
+		return s.m.headersOf(ctx, s.id, fresh, func(h header) { heap.Push(&frontier, h) })
+	}
+	if err := visit(r.From); err != nil {
+		return err
+	}
+	var answer wire.History
+	for size := 0; frontier.Len() > 0 && len(answer.Entries) < limit && size < wire.MaxFrame/2; {
+		top := heap.Pop(&frontier).(header)
+		answer.Entries = append(answer.Entries, wire.HistoryEntry{Delta: top.id, Parents: top.parents})
+		size += 36 + 32*len(top.parents)
+		if err := visit(top.parents); err != nil {
+			return err
+		}
+	}
+	return s.send(ctx, answer)
+}
+
+// answerBytes is about how large a message with deltas becomes.
+const answerBytes = 1 << 20
+
+// answerDeltas gives deltas with what is known of their authors.
+func (s *session) answerDeltas(ctx context.Context, r wire.DeltasRequest) error {
+	s.m.metrics.served.WithLabelValues("deltas").Inc()
+	if err := s.m.requestRate.wait(ctx, s.stream.Peer(), float64(len(r.Deltas))/16); err != nil {
+		return err
+	}
+	var out wire.Deltas
+	size := 0
+	for len(r.Deltas) > 0 {
+		ids := r.Deltas[:min(len(r.Deltas), readAtOnce)]
+		r.Deltas = r.Deltas[len(ids):]
+		records, err := s.m.records(ctx, s.id, ids)
+		if err != nil {
+			return err
+		}
+		for _, rec := range records {
+			n := len(rec.Delta) + len(rec.Events) + 256
+			if size+n > answerBytes && len(out.Records) > 0 {
+				out.More = true
+				if err := s.send(ctx, out); err != nil {
+					return err
+				}
+				out, size = wire.Deltas{}, 0
+			}
+			out.Records = append(out.Records, rec)
+			size += n
+		}
+	}
+	return s.send(ctx, out)
+}
+
+// records are the deltas of ids that are here, in the order of ids.
+func (m *Manager) records(ctx context.Context, id domain.ContextID, ids []domain.Hash) ([]wire.DeltaRecord, error) {
+	rows, err := m.opts.Contexts.Deltas(ctx, id, ids)
+	if err != nil {
+		return nil, err
+	}
+	byID := make(map[domain.Hash]*wire.ContextDagDelta, len(rows))
+	for i := range rows {
+		byID[rows[i].DeltaID] = &rows[i]
+	}
+	keys := make([]store.DeltaKey, len(ids))
+	for i := range ids {
+		keys[i] = store.DeltaKey{Context: id, Delta: ids[i]}
+	}
+	authors, err := store.DeltaAuthor.GetMany(ctx, m.opts.DB, keys)
+	if err != nil {
+		return nil, err
+	}
+	records := make([]wire.DeltaRecord, 0, len(rows))
+	for i, id := range ids {
+		row := byID[id]
+		if row == nil {
+			continue
+		}
+		delete(byID, id) // once, however often it is named
+		causal, err := row.Causal()
+		if err != nil {
+			return nil, err
+		}
+		rec := wire.DeltaRecord{Delta: causal}
+		if authors[i] != nil {
+			rec.Author = *authors[i]
+			if wire.EventsDigest(row.Events) == rec.Author.Events {
+				rec.Events = row.Events
+			}
+		}
+		records = append(records, rec)
+	}
+	return records, nil
+}

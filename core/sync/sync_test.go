@@ -1,0 +1,170 @@
+package sync_test
+
+import (
+	"fmt"
+	"strings"
+	stdsync "sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/calimero-go/core/core/sync"
+	"github.com/calimero-go/core/core/wire"
+	"github.com/calimero-go/core/plugin-sdk/domain"
+	"github.com/calimero-go/core/plugin-sdk/errkind"
+)
+
+// long is how long a busy machine may take.
+const long = time.Minute
+
+func TestDeltasReachAllNodes(t *testing.T) {
+	t.Parallel()
+	nodes := newNodes(t, newLAN(t), 3)
+	id := nodes[0].write(t, "hello")
+	converged(t, 1, long, nodes...)
+	require.Equal(t, nodes[0].key.Public(), nodes[2].authorOf(id))
+	for i := range 30 {
+		nodes[i%3].write(t, fmt.Sprint("value ", i))
+	}
+	converged(t, 31, long, nodes...)
+	eventually(t, "all is acknowledged", long, func() bool {
+		for _, n := range nodes {
+			if s, ok := n.m.Status(ctxID); !ok || s.Unacknowledged > 0 || s.Diverged || s.Unsigned > 0 {
+				return false
+			}
+		}
+		return true
+	})
+	require.Zero(t, nodes[0].port.sentOf(0), "among nodes with the extension nothing is sent twice")
+	require.Positive(t, nodes[0].port.sentOf(wire.FirstExtensionTag))
+}
+
+// TestBadNetwork: gossip is lost, doubled, delayed and reordered, and everybody writes.
+func TestBadNetwork(t *testing.T) {
+	t.Parallel()
+	l := newLAN(t)
+	l.loss, l.twice, l.delay = 0.4, 0.3, 30*time.Millisecond
+	const count = 5
+	nodes := newNodes(t, l, count)
+	each := scaled(40, 400)
+	var wg stdsync.WaitGroup
+	for i, n := range nodes {
+		wg.Go(func() {
+			for k := range each {
+				n.write(t, fmt.Sprintf("node %d value %d", i, k))
+				time.Sleep(time.Millisecond)
+			}
+		})
+	}
+	wg.Wait()
+	converged(t, count*each, long, nodes...)
+}
+
+func TestLateJoinerCatchesUp(t *testing.T) {
+	t.Parallel()
+	l := newLAN(t)
+	writers := []*node{newNode(t, l, 0, 3, setup{}), newNode(t, l, 1, 3, setup{})}
+	count := scaled(1500, 10000)
+	for i := range count {
+		writers[i/7%2].write(t, fmt.Sprint("value ", i))
+	}
+	converged(t, count, long, writers...)
+	began := time.Now()
+	late := newNode(t, l, 2, 3, setup{})
+	converged(t, count, long, append(writers, late)...)
+	t.Logf("%d deltas in %s", count, time.Since(began))
+	eventually(t, "it knows", long, func() bool {
+		s, _ := late.m.Status(ctxID)
+		return s.Err == nil && !s.Synced.IsZero()
+	})
+}
+
+func TestPartitionHeals(t *testing.T) {
+	t.Parallel()
+	l := newLAN(t)
+	nodes := newNodes(t, l, 4)
+	nodes[0].write(t, "before")
+	converged(t, 1, long, nodes...)
+	for _, a := range nodes[:2] {
+		for _, b := range nodes[2:] {
+			l.disconnect(a.port.id, b.port.id)
+		}
+	}
+	for i := range 20 {
+		for k, n := range nodes {
+			n.write(t, fmt.Sprintf("apart %d %d", k, i))
+		}
+	}
+	converged(t, 41, long, nodes[:2]...)
+	converged(t, 41, long, nodes[2:]...)
+	l.connect(nodes[0].port.id, nodes[2].port.id) // one link is enough
+	converged(t, 81, long, nodes...)
+}
+
+// TestAloneAndLost: what was written without a peer, or never arrived, comes when a peer is there, without another write.
+func TestAloneAndLost(t *testing.T) {
+	t.Parallel()
+	l := newLAN(t)
+	first := newNode(t, l, 0, 2, setup{options: func(o *sync.Options) { o.Heartbeat = time.Hour }})
+	first.write(t, "alone")
+	eventually(t, "it is not acknowledged", long, func() bool {
+		s, _ := first.m.Status(ctxID)
+		return s.Unacknowledged == 1
+	})
+	require.ErrorIs(t, first.m.Sync(t.Context(), ctxID), errkind.Unavailable)
+	second := newNode(t, l, 1, 2, setup{options: func(o *sync.Options) { o.Heartbeat, o.Frequency = time.Hour, time.Hour }})
+	converged(t, 1, long, first, second)
+	l.mu.Lock()
+	l.loss = 1
+	l.mu.Unlock()
+	first.write(t, "lost")
+	eventually(t, "it was sent", long, func() bool { return first.port.sentOf(wire.FirstExtensionTag) > 0 })
+	l.mu.Lock()
+	l.loss = 0
+	l.mu.Unlock()
+	converged(t, 2, long, first, second)
+	eventually(t, "it is acknowledged", long, func() bool {
+		s, _ := first.m.Status(ctxID)
+		return s.Unacknowledged == 0
+	})
+}
+
+func TestLargeDeltasAreAnnouncedAndFetched(t *testing.T) {
+	t.Parallel()
+	nodes := newNodes(t, newLAN(t), 3)
+	for i, size := range []int{sync.MaxInline - 2000, sync.MaxInline + 1, 1 << 20, 7<<20 - 4096} {
+		began := time.Now()
+		nodes[i%3].write(t, strings.Repeat(string(rune('a'+i)), size))
+		converged(t, i+1, long, nodes...)
+		t.Logf("%d bytes in %s", size, time.Since(began))
+	}
+	require.Positive(t, nodes[1].port.sentOf(wire.FirstExtensionTag+1), "an announcement")
+}
+
+func TestRestart(t *testing.T) {
+	t.Parallel()
+	l := newLAN(t)
+	nodes := newNodes(t, l, 2)
+	nodes[0].write(t, "one")
+	converged(t, 1, long, nodes...)
+	nodes[1].stop()
+	for i := range 300 {
+		nodes[0].write(t, fmt.Sprint("meanwhile ", i))
+	}
+	nodes[1].start(t)
+	converged(t, 301, long, nodes...)
+}
+
+func TestUnknownContext(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, newLAN(t), 0, 1, setup{})
+	require.ErrorIs(t, n.m.Sync(t.Context(), domain.ContextID{1}), errkind.NotFound)
+	_, ok := n.m.Status(domain.ContextID{1})
+	require.False(t, ok)
+	eventually(t, "it follows its own", long, func() bool { _, ok := n.m.Status(ctxID); return ok })
+	require.NoError(t, n.m.Unfollow(t.Context(), ctxID))
+	_, ok = n.m.Status(ctxID)
+	require.False(t, ok)
+	require.Empty(t, n.port.inTopics())
+}
