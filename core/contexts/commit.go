@@ -71,6 +71,15 @@ func (m *manager) stage(ctx context.Context, b *store.Batch, e *entry, h *host, 
 	if err != nil {
 		return st, guestsFault(err)
 	}
+	guests := st.local.GuestMerge
+	if c.kind == runtime.Init {
+		if guests, err = m.mergedByGuest(ctx, e, actions); err != nil {
+			return st, err
+		}
+	}
+	if guests {
+		return m.stageGuests(b, e, h, c, res, actions, key, st)
+	}
 	own := engine.Call{Context: e.id, Executor: c.executor, Actions: actions}
 	for i := range res.Writes {
 		w := &res.Writes[i]

@@ -33,7 +33,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-var testApp = domain.ApplicationID{0xaa}
+// testApp is what contexts in tests run; mergingApp merges its own state.
+var testApp, mergingApp = domain.ApplicationID{0xaa}, domain.ApplicationID{0xcc}
 
 // guest is an application written in Go: it runs one method against the host the manager gave.
 type guest func(ctx context.Context, e *runtime.Execute, h runtime.Host) (*runtime.Result, error)
@@ -45,6 +46,13 @@ type guestRuntime struct {
 
 func (g guestRuntime) Engine(context.Context) (runtime.Engine, error) {
 	return runtime.Engine{Name: "go", Capabilities: []string{runtime.CapFuel, runtime.CapDeadline}}, nil
+}
+
+// guestInfo of the modules in tests, by the first byte of their ids; a module merges its own state when that is 2.
+func (g guestRuntime) Inspect(_ context.Context, id domain.Hash) (runtime.ModuleInfo, error) {
+	info := runtime.ModuleInfo{ID: id, RegistersMerge: id[0] == 2}
+	info.Exports = []runtime.Export{{Name: "__calimero_sync_next", Kind: "func"}}
+	return info, nil
 }
 func (g guestRuntime) OpenLane(context.Context) (runtime.Lane, error) { return guestLane(g), nil }
 func (g guestRuntime) Forget(context.Context, []domain.Hash, []domain.ContextID) error {
@@ -193,8 +201,12 @@ func (r *recorder) commits() int {
 
 type modules struct{}
 
-func (modules) Module(context.Context, domain.ApplicationID, wire.ApplicationRecord) (contexts.Module, error) {
-	return contexts.Module{ID: domain.Hash{1}, Open: func(context.Context) (io.ReadCloser, error) {
+func (modules) Module(_ context.Context, app domain.ApplicationID, _ wire.ApplicationRecord) (contexts.Module, error) {
+	id := domain.Hash{1}
+	if app == mergingApp {
+		id[0] = 2
+	}
+	return contexts.Module{ID: id, Open: func(context.Context) (io.ReadCloser, error) {
 		return io.NopCloser(strings.NewReader("")), nil
 	}}, nil
 }
@@ -208,6 +220,7 @@ func startNode(t *testing.T, g guest, opts contexts.Options) *node {
 	b := n.db.Batch()
 	store.Application.Put(b, testApp, wire.ApplicationRecord{Size: 1, Source: "file:///app.wasm"})
 	store.Application.Put(b, domain.ApplicationID{0xbb}, wire.ApplicationRecord{Size: 1, Source: "file:///other.wasm"})
+	store.Application.Put(b, mergingApp, wire.ApplicationRecord{Size: 1, Source: "file:///merging.wasm"})
 	require.NoError(t, b.Commit(t.Context()))
 	return n
 }

@@ -263,10 +263,18 @@ func (m *manager) run(ctx context.Context, e *entry, h *host, c *call, id domain
 		Application: id, Module: module.ID, Wasm: module.Open,
 		Context: e.id, Executor: c.executor, Method: c.method, Input: c.args, Kind: c.kind,
 		TimeFloor:  timeFloor(e.local.Seen, c.executor),
-		HasPrivate: c.kind != runtime.Migrate, Detail: runtime.WritesHashes,
+		HasPrivate: c.kind != runtime.Migrate, Detail: detailFor(e, c),
 		Copy: e.copy, Host: h, Restart: h.discard,
 		Ahead: func(ctx context.Context) ([]runtime.Row, error) { return h.ahead(ctx, e.read[c.method]) },
 	})
+}
+
+// detailFor asks for the values of all rows where the guest's are committed, or may turn out to be.
+func detailFor(e *entry, c *call) runtime.WriteDetail {
+	if e.local.GuestMerge || c.kind == runtime.Init || c.kind == runtime.SyncNext {
+		return runtime.WritesFull
+	}
+	return runtime.WritesHashes
 }
 
 // guestError is what the caller sees when the guest failed or answered with an error.

@@ -20,6 +20,8 @@ type graph struct {
 	fresh   []domain.Hash
 	evicted []domain.Hash
 	arrived uint64
+	// refused are deltas that turned out not to be applicable, until a receipt says so.
+	refused map[domain.Hash]error
 }
 
 // maxKnownApplied is how many applied deltas a graph remembers before it is made anew.

@@ -49,14 +49,38 @@ func firstBatch(apply []*arrival) []*arrival {
 
 // applyBatch applies deltas and stores what waits.
 func (m *manager) applyBatch(ctx context.Context, e *entry, apply []*arrival) error {
+	if len(apply) > 0 {
+		guests := e.local.GuestMerge
+		if e.isNew() {
+			var err error
+			if guests, err = m.mergedByGuest(ctx, e, apply[0].delta.Actions); err != nil {
+				return err
+			}
+		}
+		if guests {
+			return m.applyInGuest(ctx, e, apply[0])
+		}
+	}
 	b := m.opts.DB.Batch()
 	defer b.Abandon()
 	st := staged{meta: e.meta, local: e.local}
-	var due []*handlersDue
 	if len(apply) > 0 {
 		if err := m.stageReceived(ctx, b, e, apply, &st); err != nil {
 			return err
 		}
+		m.stageApplied(b, e, apply, &st)
+	}
+	return m.commitReceived(ctx, b, e, apply, st, func() { e.copy.Change(st.rows) })
+}
+
+// isNew: nothing of the context's state is here.
+func (e *entry) isNew() bool { return e.meta.RootHash.IsZero() && len(e.meta.DagHeads) == 0 }
+
+// commitReceived commits what received deltas made of a context, together with what still waits. told tells the runtime's
+// copy.
+func (m *manager) commitReceived(ctx context.Context, b *store.Batch, e *entry, apply []*arrival, st staged, told func()) error {
+	var due []*handlersDue
+	if len(apply) > 0 {
 		due = m.stageHandlers(b, e, apply)
 		st.put(b, e.id)
 	}
@@ -65,6 +89,10 @@ func (m *manager) applyBatch(ctx context.Context, e *entry, apply []*arrival) er
 		applied[a.delta.ID] = struct{}{}
 	}
 	saved := e.graph.save(b, e.id, applied)
+	if b.Len() == 0 {
+		saved()
+		return nil
+	}
 	if err := b.Commit(context.WithoutCancel(ctx)); err != nil {
 		e.forget()
 		return err
@@ -80,7 +108,7 @@ func (m *manager) applyBatch(ctx context.Context, e *entry, apply []*arrival) er
 		}
 	}
 	e.meta, e.local, e.known = st.meta, st.local, true
-	e.copy.Change(st.rows)
+	told()
 	e.hot.put(e.generation, st.rows)
 	m.metrics.deltas.Add(float64(len(apply)))
 	m.metrics.bytes.Add(float64(b.Size()))
@@ -115,7 +143,7 @@ func (m *manager) stageReceived(ctx context.Context, b *store.Batch, e *entry, a
 	opts := engine.Options{Context: e.id}
 	var before engine.View = v
 	var genesis engine.Change
-	if first := &apply[0].delta; e.meta.RootHash.IsZero() && len(e.meta.DagHeads) == 0 {
+	if first := &apply[0].delta; e.isNew() {
 		var err error
 		if genesis, err = engine.Genesis(v, first.Actions, first.ExpectedRoot, opts); err != nil {
 			return err
@@ -136,6 +164,12 @@ func (m *manager) stageReceived(ctx context.Context, b *store.Batch, e *entry, a
 	st.rows = stateRows(rows)
 	st.meta.RootHash = change.Root
 	st.local.Shadows = st.local.Shadows || v.hasShadow(rows)
+	b.Rows(e.id, st.rows)
+	return b.Err()
+}
+
+// stageApplied adds deltas, authors and heads to b and st.
+func (m *manager) stageApplied(b *store.Batch, e *entry, apply []*arrival, st *staged) {
 	for _, a := range apply {
 		st.local.Seen = max(st.local.Seen, a.latest)
 		st.meta.DagHeads = withHead(st.meta.DagHeads, a.delta.ID, a.delta.Parents)
@@ -148,8 +182,6 @@ func (m *manager) stageReceived(ctx context.Context, b *store.Batch, e *entry, a
 			store.PendingDelta.Delete(b, key)
 		}
 	}
-	b.Rows(e.id, st.rows)
-	return b.Err()
 }
 
 // merged are the rows of two changes, one after the other.

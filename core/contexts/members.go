@@ -115,15 +115,23 @@ type Info struct {
 	Application domain.ApplicationID
 	RootHash    domain.Hash
 	DagHeads    []domain.Hash
+	// GuestMerge: the application merges the state itself, so that its convergence is up to it.
+	GuestMerge bool
 }
 
-func info(id domain.ContextID, meta wire.ContextMeta) Info {
-	return Info{ID: id, Application: meta.ApplicationID, RootHash: meta.RootHash, DagHeads: meta.DagHeads}
+func (m *manager) info(ctx context.Context, id domain.ContextID, meta wire.ContextMeta) (Info, error) {
+	local, _, err := store.ContextLocal.Get(ctx, m.opts.DB, id)
+	return Info{
+		ID: id, Application: meta.ApplicationID, RootHash: meta.RootHash, DagHeads: meta.DagHeads, GuestMerge: local.GuestMerge,
+	}, err
 }
 
 func (m *manager) get(ctx context.Context, id domain.ContextID) (Info, error) {
 	meta, err := m.load(ctx, id)
-	return info(id, meta), err
+	if err != nil {
+		return Info{ID: id}, err
+	}
+	return m.info(ctx, id, meta)
 }
 
 // list describes all contexts, or those of one application.
@@ -131,7 +139,11 @@ func (m *manager) list(ctx context.Context, app *domain.ApplicationID) ([]Info, 
 	all := []Info{}
 	err := store.ContextMeta.Scan(ctx, m.opts.DB, nil, func(id domain.ContextID, meta wire.ContextMeta) error {
 		if app == nil || meta.ApplicationID == *app {
-			all = append(all, info(id, meta))
+			x, err := m.info(ctx, id, meta)
+			if err != nil {
+				return err
+			}
+			all = append(all, x)
 		}
 		return nil
 	})

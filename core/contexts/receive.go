@@ -189,6 +189,7 @@ func (m *manager) receive(ctx context.Context, id domain.ContextID, deltas []Del
 		return nil, err
 	}
 	e.graph.tell(receipts, held)
+	e.graph.refused = nil
 	for i := range receipts {
 		m.metrics.received.WithLabelValues(receipts[i].Outcome.String()).Inc()
 		if receipts[i].Err != nil {
@@ -204,6 +205,10 @@ func (g *graph) tell(receipts []Receipt, held map[domain.Hash]time.Time) {
 	for i := range receipts {
 		r := &receipts[i]
 		if r.Outcome != 0 {
+			continue
+		}
+		if err := g.refused[r.ID]; err != nil {
+			r.Outcome, r.Err = Refused, err
 			continue
 		}
 		switch g.Status(r.ID) {

@@ -74,18 +74,22 @@ type ContextLocal struct {
 	Seen uint64
 	// Shadows: there may be shadow rows (docs/design/state-engine.md) among the context's rows.
 	Shadows bool
+	// GuestMerge: the application merges the state itself.
+	GuestMerge bool
 }
 
 // EncodeBorsh writes the row.
 func (c ContextLocal) EncodeBorsh(e *borsh.Encoder) {
 	e.U64(c.Seen)
 	e.Bool(c.Shadows)
+	e.Bool(c.GuestMerge)
 }
 
 // DecodeBorsh reads the row.
 func (c *ContextLocal) DecodeBorsh(d *borsh.Decoder) {
 	c.Seen = d.U64("seen")
 	c.Shadows = d.Bool("shadows")
+	c.GuestMerge = d.Bool("guest_merge")
 }
 
 // PendingDelta is a delta that was received and cannot be applied yet.

@@ -239,6 +239,8 @@ type Context struct {
 	ApplicationID domain.ApplicationID `json:"applicationId"`
 	RootHash      domain.Hash          `json:"rootHash"`
 	DagHeads      []IntBytes32         `json:"dagHeads,omitempty"`
+	// GuestMerge is ours: the application merges its state itself. Absent when the node does.
+	GuestMerge bool `json:"guestMerge,omitempty"`
 }
 
 // Contexts is the answer of a list.

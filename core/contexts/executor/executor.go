@@ -266,6 +266,19 @@ func (x *Executor) prepare(ctx context.Context, req *Request) error {
 	return nil
 }
 
+// Inspect describes a module, of which wasm opens the bytes if the plugin does not have it.
+func (x *Executor) Inspect(ctx context.Context, module domain.Hash, wasm func(context.Context) (io.ReadCloser, error)) (
+	runtime.ModuleInfo, error) {
+	info, err := x.rt.Inspect(ctx, module)
+	if !errors.Is(err, errkind.NotFound) {
+		return info, err
+	}
+	if err := x.prepare(ctx, &Request{Module: module, Wasm: wasm}); err != nil {
+		return info, err
+	}
+	return x.rt.Inspect(ctx, module)
+}
+
 // Forget drops the plugin's copies of contexts that are gone; failure costs only memory.
 func (x *Executor) Forget(ctx context.Context, contexts ...domain.ContextID) {
 	if err := x.rt.Forget(ctx, nil, contexts); err != nil {
