@@ -56,7 +56,19 @@ func TestListenFails(t *testing.T) {
 	n.stop()
 	require.Empty(t, n.Peers())
 	require.Empty(t, n.ListenAddrs())
-	require.ErrorIs(t, n.Subscribe(t.Context(), "x"), errkind.Unavailable)
+}
+
+func TestStopped(t *testing.T) {
+	t.Parallel()
+	n := start(t, options(t))
+	require.NotEmpty(t, n.ListenAddrs())
+	n.stop()
+	require.Empty(t, n.ListenAddrs())
+	require.Empty(t, n.Peers())
+	require.False(t, n.Supports(n.LocalPeerID(), "/x"))
+	require.ErrorIs(t, n.Subscribe(within(t), "x"), errkind.Unavailable)
+	_, err := n.OpenStream(within(t), n.LocalPeerID(), "/x")
+	require.ErrorIs(t, err, errkind.Unavailable)
 }
 
 func TestOptions_Refused(t *testing.T) {
