@@ -500,6 +500,27 @@ func TestDeadConnections(t *testing.T) {
 	require.Len(t, n.Peers(), 2, "one that answers, and one that does not know the protocol")
 }
 
+// TestReturnedPeer: when a peer that does not answer any more connects anew, as one does that was killed, its old
+// connection goes at once and the new one stays.
+func TestReturnedPeer(t *testing.T) {
+	t.Parallel()
+	n := start(t, options(t))
+	key, err := domain.NewPrivateKey()
+	require.NoError(t, err)
+	identity := libp2p.Identity(privKey(t, key))
+	dead := stranger(t, identity, libp2p.Ping(false))
+	dead.SetStreamHandler("/ipfs/ping/1.0.0", func(s p2p.Stream) { time.AfterFunc(wait, func() { _ = s.Reset() }) })
+	knows(t, dead, n)
+	connected(t, n, dead.ID())
+	back := stranger(t, identity)
+	knows(t, back, n)
+	began := time.Now()
+	require.Eventually(t, func() bool { return len(dead.Network().ConnsToPeer(n.LocalPeerID())) == 0 }, wait, 10*time.Millisecond)
+	require.Less(t, time.Since(began), 10*time.Second, "before the next ping")
+	require.NotEmpty(t, back.Network().ConnsToPeer(n.LocalPeerID()))
+	require.Equal(t, []network.PeerID{back.ID()}, n.Peers())
+}
+
 // inNamespace runs a test again in a network namespace of its own, after a script; true inside of it.
 func inNamespace(t *testing.T, script string, tools ...string) (inside bool) {
 	t.Helper()
