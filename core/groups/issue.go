@@ -18,7 +18,14 @@ const maxHeads = 64
 // ever what names one.
 func (s *Service) Issue(ctx context.Context, id domain.GroupID, key domain.PrivateKey, body wire.GroupOp) (op domain.Hash, err error) {
 	err = s.with(ctx, id, func(g *group) error {
-		signed, err := g.sign(key, body)
+		unsigned, err := g.next(key.Public(), body)
+		if err != nil {
+			return err
+		}
+		if code := g.try(unsigned); code != governance.Applied {
+			return refusal(id, code)
+		}
+		signed, err := unsigned.Sign(key)
 		if err != nil {
 			return err
 		}
@@ -29,9 +36,6 @@ func (s *Service) Issue(ctx context.Context, id domain.GroupID, key domain.Priva
 		made, err := readOp(id, raw) // as everybody will read it
 		if err != nil {
 			return err
-		}
-		if code := g.engine.Try(made); code != governance.Applied {
-			return refusal(id, code)
 		}
 		t := s.begin(g)
 		defer t.batch.Abandon()
@@ -54,17 +58,25 @@ func (s *Service) Issue(ctx context.Context, id domain.GroupID, key domain.Priva
 	return op, err
 }
 
-// sign gives an operation its place: after the heads, with a nonce above all that were seen of its author.
-func (g *group) sign(key domain.PrivateKey, body wire.GroupOp) (wire.SignedGroupOp, error) {
-	author := key.Public()
+// next gives an operation its place: after the heads, with a nonce above all that were seen of its author.
+func (g *group) next(author domain.PublicKey, body wire.GroupOp) (wire.SignableGroupOp, error) {
 	if g.nonces[author] == math.MaxUint64 {
-		return wire.SignedGroupOp{}, errkind.Exhausted.Errorf("group governance nonce overflow")
+		return wire.SignableGroupOp{}, errkind.Exhausted.Errorf("group governance nonce overflow")
 	}
 	heads := g.engine.Heads()
 	return wire.SignableGroupOp{
 		Version: wire.GroupOpVersion, Group: g.id, Parents: heads[:min(len(heads), maxHeads)], Signer: author,
 		Nonce: g.nonces[author] + 1, Op: body,
-	}.Sign(key)
+	}, nil
+}
+
+// try judges an operation before it is signed.
+func (g *group) try(unsigned wire.SignableGroupOp) governance.Code {
+	op, err := governance.ReadOp(g.id, wire.SignedGroupOp{SignableGroupOp: unsigned})
+	if err != nil {
+		return governance.Applied // cannot be encoded, as signing will say
+	}
+	return g.engine.Try(op)
 }
 
 // refusal is the error of an operation that would be refused, in the reference's words where it has them.

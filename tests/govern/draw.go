@@ -9,8 +9,8 @@ import (
 )
 
 // draw makes the body of an operation of one of the people.
-func (h *history) draw(author domain.PrivateKey) wire.GroupOp {
-	who := pick(h, h.people).Public()
+func (h *history) draw(author person) wire.GroupOp {
+	who := pick(h, h.people).public
 	context := domain.ContextID{0x33, byte(h.rng.IntN(2))}
 	child := domain.GroupID{0x55, byte(h.rng.IntN(2))}
 	text := strconv.Itoa(h.rng.IntN(9))
@@ -20,7 +20,7 @@ func (h *history) draw(author domain.PrivateKey) wire.GroupOp {
 	caps := domain.GroupCapabilities(h.rng.IntN(32))
 	creator := who
 	if h.chance(60) {
-		creator = author.Public()
+		creator = author.public
 	}
 	bodies := []wire.GroupOp{
 		wire.OpNoop{},
@@ -37,7 +37,7 @@ func (h *history) draw(author domain.PrivateKey) wire.GroupOp {
 		wire.OpContextDetached{Context: context},
 		wire.OpDefaultVisibilitySet{Mode: mode},
 		wire.OpContextVisibilitySet{Context: context, Mode: mode, Creator: creator},
-		wire.OpContextAllowlistReplaced{Context: context, Members: []domain.PublicKey{who, pick(h, h.people).Public()}},
+		wire.OpContextAllowlistReplaced{Context: context, Members: []domain.PublicKey{who, pick(h, h.people).public}},
 		wire.OpContextAliasSet{Context: context, Alias: text},
 		wire.OpMemberAliasSet{Member: who, Alias: text},
 		wire.OpGroupAliasSet{Alias: text},
@@ -45,41 +45,46 @@ func (h *history) draw(author domain.PrivateKey) wire.GroupOp {
 		wire.OpSubgroupCreated{Child: child}, wire.OpSubgroupRemoved{Child: child},
 		wire.OpTeeAdmissionPolicySet{MRTD: []string{text, "1", "2"}, TCBStatuses: []string{}},
 		wire.OpMemberJoinedViaTeeAttestation{Member: who, MRTD: text, Role: role},
-		h.claim(author), h.claim(author),
-		h.contextClaim(),
-		h.closing(),
 	}
-	if h.chance(10) {
+	switch k := h.rng.IntN(len(bodies) + 5); { // the others have signatures, which cost
+	case k < len(bodies):
+		return bodies[k]
+	case k == len(bodies):
 		return wire.OpGroupDelete{}
+	case k == len(bodies)+1:
+		return h.closing()
+	case k == len(bodies)+2:
+		return h.contextClaim()
+	default:
+		return h.claim(author)
 	}
-	return pick(h, bodies)
 }
 
 // invitation is one of a few: two of each of the people, one of them for one use.
-func (h *history) invitation() (wire.GroupInvitation, domain.PrivateKey) {
+func (h *history) invitation() (wire.GroupInvitation, person) {
 	inviter := pick(h, h.people)
-	i := wire.GroupInvitation{Inviter: inviter.Public(), Target: h.genesis.Group, Expiration: 1800000000}
+	i := wire.GroupInvitation{Inviter: inviter.public, Target: h.genesis.Group, Expiration: 1800000000}
 	if h.chance(50) {
 		copy(i.Salt[:], wire.OneUseSalt)
 	}
 	return i, inviter
 }
 
-func (h *history) claim(author domain.PrivateKey) wire.GroupOp {
+func (h *history) claim(author person) wire.GroupOp {
 	i, inviter := h.invitation()
-	signature, err := i.Sign(inviter)
+	signature, err := i.Sign(inviter.key)
 	h.check(err, "invite")
-	claim, err := wire.SignedGroupInvitation{Invitation: i, InviterSignature: signature}.Claim(author)
+	claim, err := wire.SignedGroupInvitation{Invitation: i, InviterSignature: signature}.Claim(author.key)
 	h.check(err, "claim")
 	return claim
 }
 
 func (h *history) contextClaim() wire.GroupOp {
 	inviter := pick(h, h.people)
-	i := wire.ContextInvitation{Inviter: inviter.Public(), Target: domain.ContextID{0x33}, Expiration: 1800000000}
+	i := wire.ContextInvitation{Inviter: inviter.public, Target: domain.ContextID{0x33}, Expiration: 1800000000}
 	payload, err := wire.Encode(i)
 	h.check(err, "invite")
-	signature, err := i.Sign(inviter)
+	signature, err := i.Sign(inviter.key)
 	h.check(err, "invite")
 	return wire.OpMemberJoinedViaContextInvitation{
 		Context: i.Target, Inviter: i.Inviter, Payload: payload, InviterSignature: signature,

@@ -28,7 +28,7 @@ type history struct {
 	ctx     context.Context
 	rng     *rand.Rand
 	genesis wire.GroupGenesis
-	people  []domain.PrivateKey
+	people  []person
 	nodes   []*node
 	flights []flight
 	made    map[domain.Hash][]byte // every operation that left its author
@@ -36,6 +36,12 @@ type history struct {
 	stats   Stats
 	trace   []string
 	err     error
+}
+
+// person is somebody with a key.
+type person struct {
+	key    domain.PrivateKey
+	public domain.PublicKey
 }
 
 // flight is an operation on its way.
@@ -70,11 +76,12 @@ func (d *disk) Apply(ctx context.Context, b storage.Batch) (bool, error) {
 func newHistory(ctx context.Context, seed uint64) *history {
 	h := &history{ctx: ctx, rng: rand.New(rand.NewPCG(seed, 0x67726f7570)), made: map[domain.Hash][]byte{}}
 	for i := range 3 + h.rng.IntN(4) {
-		h.people = append(h.people, domain.PrivateKey{1, byte(i)})
+		key := domain.PrivateKey{1, byte(i)}
+		h.people = append(h.people, person{key, key.Public()})
 	}
 	genesis, err := wire.GroupGenesis{
-		Creator: h.people[0].Public(), CreatedAt: 1700000000, AutoJoin: true, Salt: [32]byte{byte(seed), byte(seed >> 8)},
-	}.Sign(h.people[0], nil)
+		Creator: h.people[0].public, CreatedAt: 1700000000, AutoJoin: true, Salt: [32]byte{byte(seed), byte(seed >> 8)},
+	}.Sign(h.people[0].key, nil)
 	h.check(err, "make the genesis")
 	h.genesis = genesis
 	for i := range 2 + h.rng.IntN(4) {
@@ -175,13 +182,13 @@ func (h *history) step() {
 // issue has one of a node's people make an operation; what it may not do is refused without a trace.
 func (h *history) issue(n *node) {
 	for range 6 {
-		key := h.people[h.rng.IntN(len(h.people))]
-		body := h.draw(key)
-		id, err := n.service.Issue(h.ctx, h.genesis.Group, key, body)
+		who := pick(h, h.people)
+		body := h.draw(who)
+		id, err := n.service.Issue(h.ctx, h.genesis.Group, who.key, body)
 		switch {
 		case err == nil:
 			h.stats.Issued++
-			h.note("node %d: %s by %s is %s", n.number, body.Kind(), key.Public(), id)
+			h.note("node %d: %s by %s is %s", n.number, body.Kind(), who.public, id)
 			return
 		case errors.Is(err, errkind.Internal): // the disk; the operation may be made again
 			h.note("node %d: %v", n.number, err)
@@ -199,16 +206,16 @@ func (h *history) issue(n *node) {
 // forge makes an operation past the service, as a member that misbehaves or a second device would: old parents, parents
 // that nobody has, none; any nonce; an author without the right.
 func (h *history) forge() {
-	key := pick(h, h.people)
+	who := pick(h, h.people)
 	op := wire.SignableGroupOp{
-		Version: wire.GroupOpVersion, Group: h.genesis.Group, Signer: key.Public(), Nonce: uint64(h.rng.IntN(30)), Op: h.draw(key),
+		Version: wire.GroupOpVersion, Group: h.genesis.Group, Signer: who.public, Nonce: uint64(h.rng.IntN(30)), Op: h.draw(who),
 	}
 	for range h.rng.IntN(4) {
 		if len(h.ids) > 0 {
 			op.Parents = append(op.Parents, pick(h, h.ids))
 		}
 	}
-	signed, err := op.Sign(key)
+	signed, err := op.Sign(who.key)
 	h.check(err, "forge")
 	id, err := signed.ContentHash()
 	h.check(err, "forge")
@@ -216,7 +223,7 @@ func (h *history) forge() {
 	h.check(err, "forge")
 	h.remember(id, raw)
 	h.stats.Forged++
-	h.note("forged: %s by %s is %s, nonce %d", op.Op.Kind(), key.Public(), id, op.Nonce)
+	h.note("forged: %s by %s is %s, nonce %d", op.Op.Kind(), who.public, id, op.Nonce)
 	h.flights = append(h.flights, flight{to: pick(h, h.nodes), raw: raw})
 }
 
