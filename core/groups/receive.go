@@ -50,10 +50,11 @@ func (s *Service) Receive(ctx context.Context, id domain.GroupID, source string,
 		defer t.batch.Abandon()
 		for i, raw := range raws {
 			signed, err := wire.DecodeSignedGroupOp(raw)
-			if err == nil && g.has(signed) {
-				out[i].ID, err = signed.ContentHash()
-				out[i].Outcome = Duplicate
-				continue
+			if err == nil {
+				if known, here := g.has(signed); here {
+					out[i].ID, out[i].Outcome = known, Duplicate
+					continue
+				}
 			}
 			var op governance.Op
 			if err == nil {
@@ -77,9 +78,9 @@ func (s *Service) Receive(ctx context.Context, id domain.GroupID, source string,
 }
 
 // has reports whether an operation is in the log, before the cost of its signature.
-func (g *group) has(signed wire.SignedGroupOp) bool {
+func (g *group) has(signed wire.SignedGroupOp) (domain.Hash, bool) {
 	id, err := signed.ContentHash()
-	return err == nil && g.dag.Status(id) == dag.Applied
+	return id, err == nil && g.dag.Status(id) == dag.Applied
 }
 
 // taking is a set of operations on its way into a group.
