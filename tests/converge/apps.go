@@ -41,7 +41,7 @@ func newApp(name string) app {
 	case "handlers":
 		return &handlers{runs: map[string]*counted{}}
 	case "blobs":
-		return &blobs{files: registers{}}
+		return &blobApp{files: registers{}}
 	case "rogue":
 		return &rogue{items: registers{}}
 	}
@@ -259,9 +259,10 @@ func (o *owned) views() []Call {
 	var out []Call
 	for _, user := range sortedKeys(o.users) {
 		out = append(out, view("profile_of", "user", user))
-		for _, k := range []string{"a", "b", "c", "d"} {
-			out = append(out, view("item_of", "user", user, "key", k))
-		}
+	}
+	for _, item := range sortedKeys(o.items) {
+		user, k, _ := strings.Cut(item, " ")
+		out = append(out, view("item_of", "user", user, "key", k))
 	}
 	for _, hash := range sortedKeys(o.frozen) {
 		out = append(out, view("frozen", "hash", hash))
@@ -273,10 +274,11 @@ func (o *owned) verify(h *history, answers map[string]json.RawMessage) {
 	for user := range o.users {
 		value, found := unquote(h, answers["profile_of"+string(args("user", user))])
 		h.check(o.profiles.at(user).check(value, found), "profile of %s", user)
-		for _, k := range []string{"a", "b", "c", "d"} {
-			value, found := unquote(h, answers["item_of"+string(args("user", user, "key", k))])
-			h.check(o.items.at(user+" "+k).check(value, found), "item %s of %s", k, user)
-		}
+	}
+	for item := range o.items {
+		user, k, _ := strings.Cut(item, " ")
+		value, found := unquote(h, answers["item_of"+string(args("user", user, "key", k))])
+		h.check(o.items.at(item).check(value, found), "item %s of %s", k, user)
 	}
 	for hash, content := range o.frozen {
 		if got := answer[string](h, answers, "frozen", "hash", hash); got != content {
@@ -380,15 +382,37 @@ type xcall struct {
 
 func (x *xcall) step(h *history, n *node) {
 	note := x.word()
-	if h.chance(20) {
+	switch h.rng.IntN(10) {
+	case 0, 1:
 		h.refuse(n, pick(h, "record_then_fail", "record_then_panic"), "note", note)
-		return
+	case 2, 3: // the call goes to this context; light nodes do not run it
+		second := x.word()
+		a := h.do(n, "record_and_call", "note", note, "context", h.id.String(), "method", "record",
+			"params", map[string]string{"note": second})
+		x.recorded(n, a.Delta, note)
+		if h.full && h.err == nil {
+			if len(a.More) != 1 {
+				h.failf("node %d: the queued call made %d deltas", n.number, len(a.More))
+				return
+			}
+			x.recorded(n, a.More[0], second)
+		}
+	case 4:
+		a := h.do(n, "call", "context", h.id.String(), "method", "record_then_fail", "params", map[string]string{"note": note})
+		if len(a.More) > 0 {
+			h.failf("node %d: a queued call that failed left a delta", n.number)
+		}
+	default:
+		x.recorded(n, h.do(n, "record", "note", note).Delta, note)
 	}
-	if x.records == nil {
-		x.records = map[string]*Delta{}
-	}
-	if a := h.do(n, "record", "note", note); a.Delta != nil {
-		x.records[n.key.Public().String()+" "+note] = a.Delta
+}
+
+func (x *xcall) recorded(n *node, d *Delta, note string) {
+	if d != nil {
+		if x.records == nil {
+			x.records = map[string]*Delta{}
+		}
+		x.records[n.key.Public().String()+" "+note] = d
 	}
 }
 
@@ -412,7 +436,7 @@ type counted struct {
 	n int
 }
 
-// handlers has events; here the harness runs the handlers.
+// handlers has events. Light nodes run no handlers; there the harness calls them like any method.
 type handlers struct {
 	common
 	value   register
@@ -440,18 +464,41 @@ func (x *handlers) ran(d *Delta, handler, arguments string) {
 	c.n++
 }
 
+// handled notes what the handlers of a call's events did.
+func (x *handlers) handled(h *history, n *node, a *Answer, handlers ...string) {
+	if !h.full || h.err != nil {
+		return
+	}
+	if len(a.More) != len(handlers)/2 {
+		h.failf("node %d: %d handlers committed, expected %d", n.number, len(a.More), len(handlers)/2)
+		return
+	}
+	for i, d := range a.More {
+		x.ran(d, handlers[2*i], handlers[2*i+1])
+	}
+}
+
 func (x *handlers) step(h *history, n *node) {
 	value := x.word()
-	switch h.rng.IntN(6) {
-	case 0, 1:
-		a := h.do(n, pick(h, "fire", "fire_plain"), "value", value)
+	switch h.rng.IntN(9) {
+	case 0:
+		x.value.set(h.do(n, "fire_plain", "value", value).Delta, value)
+	case 1, 2:
+		a := h.do(n, "fire", "value", value)
 		x.value.set(a.Delta, value)
-	case 2, 3:
-		x.ran(h.do(n, "on_fired", "value", value).Delta, "on_fired", value)
+		x.handled(h, n, a, "on_fired", value)
+	case 3:
+		x.handled(h, n, h.do(n, "fire_many", "n", 2, "prefix", value+"-"), "on_fired", value+"-0", "on_fired", value+"-1")
 	case 4:
+		x.handled(h, n, h.do(n, pick(h, "fire_failing", "fire_panicking", "fire_missing"), "value", value), "on_fired", value)
+	case 5:
+		x.handled(h, n, h.do(n, "fire_listed", "left", value, "right", 7), "on_pair", value+" 7")
+	case 6:
+		x.ran(h.do(n, "on_fired", "value", value).Delta, "on_fired", value)
+	case 7:
 		right := h.rng.IntN(10)
 		x.ran(h.do(n, "on_pair", "left", value, "right", right).Delta, "on_pair", fmt.Sprint(value, " ", right))
-	case 5:
+	case 8:
 		h.refuse(n, pick(h, "on_failing", "on_panicking", "fire_then_fail"), "value", value)
 	}
 }
@@ -473,13 +520,13 @@ func (x *handlers) verify(h *history, answers map[string]json.RawMessage) {
 	}
 }
 
-// blobs keeps names of blobs.
-type blobs struct {
+// blobApp keeps names of blobs.
+type blobApp struct {
 	common
 	files registers
 }
 
-func (b *blobs) step(h *history, n *node) {
+func (b *blobApp) step(h *history, n *node) {
 	name, text := key(h), b.word()
 	var a *Answer
 	switch h.rng.IntN(4) {
@@ -501,10 +548,10 @@ func (b *blobs) step(h *history, n *node) {
 	}
 }
 
-func (b *blobs) lost(h *history) Call { return view("store", "name", key(h), "text", b.word()) }
-func (*blobs) views() []Call          { return []Call{view("files")} }
+func (b *blobApp) lost(h *history) Call { return view("store", "name", key(h), "text", b.word()) }
+func (*blobApp) views() []Call          { return []Call{view("files")} }
 
-func (b *blobs) verify(h *history, answers map[string]json.RawMessage) {
+func (b *blobApp) verify(h *history, answers map[string]json.RawMessage) {
 	got := map[string]string{}
 	for name, f := range answer[map[string]struct {
 		ID   string

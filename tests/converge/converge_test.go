@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"runtime"
 	"strings"
 	"testing"
 
@@ -22,7 +21,7 @@ var rig *converge.Rig
 func TestMain(m *testing.M) {
 	os.Exit(func() int {
 		var err error
-		if rig, err = converge.NewRig(context.Background(), 2*runtime.NumCPU()); err != nil {
+		if rig, err = converge.NewRig(context.Background()); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
@@ -67,12 +66,11 @@ func TestGuestsComputeOurRoot(t *testing.T) {
 	var commits int
 	for _, name := range apps.Names() {
 		s := run(t, converge.Options{From: 1, Seeds: harness.Scale(2, 60), Steps: harness.Scale(40, 80), Only: name, Calm: true}).Stats
-		require.Equal(t, s.Commits, s.Roots)
 		require.Zero(t, s.RootsDiffer)
-		require.Greater(t, s.Roots, harness.Scale(30, 1000), name)
+		require.Greater(t, s.Roots, harness.Scale(15, 1000), name)
 		commits += s.Roots
 	}
-	require.Greater(t, commits, harness.Scale(400, 10_000))
+	require.Greater(t, commits, harness.Scale(300, 10_000))
 }
 
 // TestSeedDecidesEverything: a history runs twice the same.
@@ -98,7 +96,7 @@ func TestFailuresCanBePlayedAgain(t *testing.T) {
 	t.Parallel()
 	r := converge.Report{Stats: converge.Stats{Histories: 3}, Failures: []converge.Failure{{Seed: 7, App: "kv", Err: fmt.Errorf("it broke")}}}
 	var out strings.Builder
-	r.Print(&out, converge.Options{Only: "kv", Steps: 5, Calm: true}, 0)
-	require.Contains(t, out.String(), "seed 7 (kv): it broke\n  again: make converge SEEDS=1 FROM=7 ARGS='-steps=5 -app=kv -calm'\n")
+	r.Print(&out, converge.Options{Only: "kv", Steps: 5, Calm: true, Nodes: converge.Full}, 0)
+	require.Contains(t, out.String(), "seed 7 (kv): it broke\n  again: make converge SEEDS=1 FROM=7 ARGS='-steps=5 -app=kv -calm -nodes=full'\n")
 	require.True(t, strings.HasSuffix(out.String(), "\n3 histories, 1 failed\n"), out.String())
 }

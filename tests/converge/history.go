@@ -7,7 +7,11 @@ import (
 	"io"
 	"math/rand/v2"
 	"slices"
+	"sync/atomic"
 
+	"github.com/calimero-go/core/core/contexts"
+	"github.com/calimero-go/core/core/identity"
+	"github.com/calimero-go/core/core/wire"
 	"github.com/calimero-go/core/plugin-sdk/crdt"
 	"github.com/calimero-go/core/plugin-sdk/crdt/engine"
 	"github.com/calimero-go/core/plugin-sdk/domain"
@@ -31,10 +35,11 @@ type Answer struct {
 	XCalls  []runtime.XCall
 	// Delta is nil when nothing was committed.
 	Delta *Delta
-	// GuestRoot is the root hash that the guest computed.
-	GuestRoot domain.Hash
+	// More are deltas of event handlers and calls between contexts.
+	More []*Delta
+	// GuestRoot is the root hash that the guest computed; nil when the node does not tell.
+	GuestRoot *domain.Hash
 	Refused   []engine.Verdict
-	Raw       int
 }
 
 // Delta is a delta on its way between nodes.
@@ -44,6 +49,9 @@ type Delta struct {
 	Actions []crdt.Action
 	Root    domain.Hash
 	Author  domain.PublicKey
+	hlc     crdt.Timestamp
+	proof   wire.DeltaAuthor
+	events  []contexts.Event
 
 	number int
 	// from and to are the earliest and the latest time in it.
@@ -52,8 +60,25 @@ type Delta struct {
 	after map[int]bool
 }
 
+// setting is what a node is made of.
+type setting struct {
+	rig     *Rig
+	slot    int    // its number in the history
+	name    string // of the application
+	seed    domain.Hash
+	context domain.ContextID
+	key     domain.PrivateKey
+	calm    bool
+	clock   func() uint64 // a reading
+	wall    func() uint64 // the time, without reading the clock
+	random  io.Reader
+	members func(domain.PublicKey) bool // may write
+}
+
 // member is a node of a history.
 type member interface {
+	// expect makes the context known to a node that did not create it.
+	expect(ctx context.Context) error
 	call(ctx context.Context, c Call) (*Answer, error)
 	// receive hands over deltas, in any order and repeatedly. Without any it looks again at those that wait for their time.
 	receive(ctx context.Context, deltas []*Delta) error
@@ -66,6 +91,7 @@ type member interface {
 	// waiting counts the deltas that are kept and not part of the state.
 	waiting(ctx context.Context) (int, error)
 	state(ctx context.Context) (engine.Rows, domain.Hash, error)
+	close() error
 }
 
 // node is a member with its surroundings.
@@ -73,7 +99,7 @@ type node struct {
 	member
 	number int
 	key    domain.PrivateKey
-	skew   int64
+	skew   atomic.Int64 // of its clock
 	// got has the deltas that reached it, part tells its side of a partition.
 	got  map[*Delta]bool
 	part int
@@ -87,15 +113,16 @@ type node struct {
 type history struct {
 	ctx  context.Context
 	rig  *Rig
-	lane runtime.Lane
 	opts Options
 	rng  *rand.Rand
 	name string
 	app  app
 	// calm: every call sees all calls before it.
 	calm   bool
+	full   bool
+	seed   domain.Hash
 	id     domain.ContextID
-	now    uint64
+	now    atomic.Uint64
 	nodes  []*node
 	deltas []*Delta
 	byID   map[domain.Hash]*Delta
@@ -128,6 +155,9 @@ func (s *Stats) add(o Stats) {
 const (
 	start  = 1_700_000_000_000_000_000
 	second = 1_000_000_000
+	// far is how far ahead a clock may be whose deltas others hold. A history is over long before they are due, so that
+	// no timer takes part in it.
+	far = 300 * second
 )
 
 // failf ends the history; the first failure counts.
@@ -163,16 +193,22 @@ func (h *history) randomBytes(b []byte) {
 // begin makes the nodes and the context.
 func (h *history) begin() {
 	h.byID = map[domain.Hash]*Delta{}
-	h.randomBytes(h.id[:])
-	h.now = start + h.rng.Uint64N(1e15)
-	for i := range 3 + h.rng.IntN(3) {
+	h.randomBytes(h.seed[:])
+	h.id = identity.ContextIDFromSeed(h.seed)
+	h.now.Store(start + h.rng.Uint64N(1e15))
+	for i := range maxNodes - h.rng.IntN(3) {
 		n := &node{number: i, got: map[*Delta]bool{}, raw: map[crdt.StateKey]bool{}, own: map[string]string{}}
 		h.randomBytes(n.key[:])
 		if !h.calm {
-			n.skew = h.rng.Int64N(3*second) - 3*second/2
+			n.skew.Store(h.rng.Int64N(3*second) - 3*second/2)
 		}
-		n.member = h.newMember(n)
 		h.nodes = append(h.nodes, n)
+	}
+	for _, n := range h.nodes {
+		h.make(n)
+		if h.err != nil {
+			return
+		}
 	}
 	first := h.nodes[0]
 	a := h.run(first, Call{Method: "init", Args: h.app.init(), Kind: runtime.Init})
@@ -180,7 +216,11 @@ func (h *history) begin() {
 		h.failf("init committed nothing: %s", a.Failure)
 	}
 	for _, n := range h.nodes[1:] {
-		if h.chance(50) {
+		if h.err != nil {
+			return
+		}
+		h.check(n.expect(h.ctx), "node %d learns of the context", n.number)
+		if h.chance(50) && !h.full {
 			h.join(n, first)
 		} else {
 			h.deliver(n, h.deltas)
@@ -188,18 +228,41 @@ func (h *history) begin() {
 	}
 }
 
-func (h *history) newMember(n *node) member {
-	m := newLight(h.rig, h.lane, h.id, h.rig.modules[h.name], n.key)
-	m.clock, m.wall, m.random = h.clockOf(n), func() uint64 { return h.wall(n) }, randomOf{h}
-	return m
+func (h *history) make(n *node) {
+	s := setting{
+		rig: h.rig, slot: n.number, name: h.name, seed: h.seed, context: h.id, key: n.key, calm: h.calm,
+		clock: h.clockOf(n), wall: func() uint64 { return h.wall(n) }, random: randomOf{h},
+		members: func(key domain.PublicKey) bool {
+			return slices.ContainsFunc(h.nodes, func(o *node) bool { return o.key.Public() == key })
+		},
+	}
+	if h.full {
+		m, err := newFull(h.ctx, s)
+		h.check(err, "start node %d", n.number)
+		n.member = m
+	} else {
+		m, err := newLight(h.ctx, s)
+		h.check(err, "start node %d", n.number)
+		n.member = m
+	}
 }
 
-func (h *history) wall(n *node) uint64 { return uint64(int64(h.now) + n.skew) }
+// end closes the nodes.
+func (h *history) end() {
+	for _, n := range h.nodes {
+		if n.member != nil {
+			h.check(n.close(), "node %d ends", n.number)
+		}
+	}
+	h.rig.dropSource(h.id)
+}
+
+func (h *history) wall(n *node) uint64 { return uint64(int64(h.now.Load()) + n.skew.Load()) }
 
 // clockOf is a node's wall clock, which goes on between two readings.
 func (h *history) clockOf(n *node) func() uint64 {
 	return func() uint64 {
-		h.now += 200 + h.rng.Uint64N(2000)
+		h.now.Add(200 + h.rng.Uint64N(2000))
 		return h.wall(n)
 	}
 }
@@ -277,14 +340,33 @@ func (h *history) run(n *node, c Call) *Answer {
 	}
 	h.tracef("node %d: %s %s -> %s%s", n.number, c.Method, c.Args, a.Output, a.Failure)
 	if a.Delta != nil {
-		h.committed(n, a)
+		h.committed(n, a.Delta)
+		h.agreed(a)
+	}
+	for _, d := range a.More {
+		h.committed(n, d)
 	}
 	return a
 }
 
-// committed notes a delta.
-func (h *history) committed(n *node, a *Answer) {
+// agreed compares the engine with the guest.
+func (h *history) agreed(a *Answer) {
 	d := a.Delta
+	if len(a.Refused) > 0 {
+		h.failf("delta %d: the engine refused actions of an honest guest: %v", d.number, a.Refused)
+	}
+	if !h.calm {
+		return
+	}
+	h.stats.Roots++ // a full node counts the differences itself
+	if a.GuestRoot != nil && *a.GuestRoot != d.Root {
+		h.stats.RootsDiffer++
+		h.failf("delta %d: the engine has root %s, the guest computed %s", d.number, d.Root, a.GuestRoot)
+	}
+}
+
+// committed notes a delta.
+func (h *history) committed(n *node, d *Delta) {
 	if old := h.byID[d.ID]; old != nil {
 		h.failf("node %d: the delta has the id of delta %d", n.number, old.number)
 		return
@@ -323,16 +405,6 @@ func (h *history) committed(n *node, a *Answer) {
 	h.stats.Deltas++
 	h.stats.Actions += len(d.Actions)
 	h.tracef("        delta %d of %d actions, root %s", d.number, len(d.Actions), d.Root)
-	if len(a.Refused) > 0 {
-		h.failf("delta %d: the engine refused actions of an honest guest: %v", d.number, a.Refused)
-	}
-	if h.calm {
-		h.stats.Roots++
-		if a.GuestRoot != d.Root {
-			h.stats.RootsDiffer++
-			h.failf("delta %d: the engine has root %s, the guest computed %s", d.number, d.Root, a.GuestRoot)
-		}
-	}
 }
 
 // deliver hands deltas to a node.
@@ -444,7 +516,7 @@ func (h *history) join(n, from *node) {
 // step is one event.
 func (h *history) step() {
 	n := h.nodes[h.rng.IntN(len(h.nodes))]
-	h.now += pick(h, 0, 1_000, 100_000, 10_000_000, uint64(second))
+	h.now.Add(pick(h, 0, 1_000, 100_000, 10_000_000, uint64(second)))
 	if h.calm {
 		if !h.chance(70) {
 			n = h.nodes[len(h.deltas)%len(h.nodes)]
@@ -469,15 +541,15 @@ func (h *history) step() {
 	case k < 93:
 		h.restart(n)
 	case k < 96:
-		if o := h.nodes[h.rng.IntN(len(h.nodes))]; o != n && o.part == n.part {
+		if o := h.nodes[h.rng.IntN(len(h.nodes))]; o != n && o.part == n.part && !h.full {
 			h.join(n, o)
 		}
 	default: // its clock is set
-		n.skew = h.rng.Int64N(3*second) - 3*second/2
+		n.skew.Store(h.rng.Int64N(3*second) - 3*second/2)
 		if h.chance(10) {
-			n.skew = 6 * second
+			n.skew.Store(far)
 		}
-		h.tracef("node %d: clock at %+.3f s", n.number, float64(n.skew)/second)
+		h.tracef("node %d: clock at %+.3f s", n.number, float64(n.skew.Load())/second)
 	}
 }
 
@@ -492,7 +564,11 @@ func (h *history) crash(n *node) {
 }
 
 // play runs the history.
-func (h *history) play() error {
+func (h *history) play() (err error) {
+	defer func() {
+		h.end()
+		err = h.err
+	}()
 	h.begin()
 	for range 10 + h.rng.IntN(h.opts.steps()) {
 		if h.err != nil {
@@ -508,7 +584,7 @@ func (h *history) play() error {
 // settle delivers everything to everyone.
 func (h *history) settle() {
 	h.heal()
-	h.now += 20 * second
+	h.now.Add(2 * far)
 	for range 3 {
 		for _, n := range h.nodes {
 			h.everything(n)

@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
-	"io"
 	"maps"
 	"slices"
 
@@ -21,14 +20,8 @@ import (
 // light is a node without a core: rows in a map, the guest in the runtime plugin, the state engine between them. It does
 // with them what convergence.md asks of a node and nothing else.
 type light struct {
-	rig     *Rig
-	lane    runtime.Lane
-	context domain.ContextID
-	module  domain.Hash
-	key     domain.PrivateKey
-	clock   func() uint64 // one reading
-	wall    func() uint64 // the time, without reading the clock
-	random  io.Reader
+	setting
+	lane runtime.Lane
 
 	rows    engine.Rows
 	private map[runtime.Key][]byte
@@ -42,13 +35,17 @@ type light struct {
 	pending map[domain.Hash]*Delta
 }
 
-func newLight(r *Rig, lane runtime.Lane, id domain.ContextID, module domain.Hash, key domain.PrivateKey) *light {
+func newLight(ctx context.Context, s setting) (*light, error) {
+	lane, err := s.rig.runtimes[s.slot].OpenLane(ctx)
 	return &light{
-		rig: r, lane: lane, context: id, module: module, key: key,
+		setting: s, lane: lane,
 		rows: engine.Rows{}, private: map[runtime.Key][]byte{}, blobs: map[domain.BlobID][]byte{},
 		copied: executor.NewCopy(), applied: map[domain.Hash]bool{}, pending: map[domain.Hash]*Delta{},
-	}
+	}, err
 }
+
+func (n *light) expect(context.Context) error { return nil }
+func (n *light) close() error                 { return n.lane.Close() }
 
 // Between executions lies more than a tick of the guest's clock; nodes behind the same time do not use the same one
 // (convergence.md §5).
@@ -68,7 +65,7 @@ func (n *light) call(ctx context.Context, c Call) (*Answer, error) {
 	n.staged = map[uint32][]byte{}
 	exec := n.rig.exec.Add(1)
 	res, err := n.lane.Execute(ctx, &runtime.Execute{
-		ID: exec, Module: n.module, Context: n.context, Executor: n.key.Public(), Method: c.Method, Input: c.Args,
+		ID: exec, Module: n.rig.modules[n.name], Context: n.context, Executor: n.key.Public(), Method: c.Method, Input: c.Args,
 		Kind: c.Kind, State: n.copied.State(), HasPrivate: true, Detail: runtime.WritesFull, TimeFloor: n.floor(),
 		Budget: runtime.Budget{Fuel: 1e11, DeadlineMillis: 60_000, Limits: runtime.DefaultLimits()},
 	}, (*lightHost)(n))
@@ -123,7 +120,7 @@ func (n *light) commit(exec uint64, res *runtime.Result, out *Answer) error {
 		ID: crdt.DeltaID(parents, authored.Actions), Parents: parents, Actions: authored.Actions, Root: authored.Change.Root,
 		Author: n.key.Public(),
 	}
-	out.Delta, out.GuestRoot, out.Refused, out.Raw = d, *res.RootHash, authored.Refused, len(authored.Raw)
+	out.Delta, out.GuestRoot, out.Refused = d, res.RootHash, authored.Refused
 	n.root, n.heads = d.Root, []domain.Hash{d.ID}
 	n.applied[d.ID] = true
 	n.seen = max(n.seen, engine.LatestTime(d.Actions))

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 
@@ -21,13 +20,17 @@ import (
 	"github.com/calimero-go/core/tests/apps"
 )
 
-// Rig is what histories share: the runtime plugin, linked into this process, with every sample application compiled
-// once. Histories may run on it in parallel.
+// maxNodes is how many nodes a history may have.
+const maxNodes = 5
+
+// Rig is what histories share: a runtime plugin for each node, linked into this process, and every sample application,
+// compiled once. Histories may run on it in parallel.
 type Rig struct {
-	dir     string
-	runtime runtime.Plugin
-	modules map[string]domain.Hash
-	exec    atomic.Uint64
+	dir string
+	// runtimes is one for each node of a history: the plugin's copy of a context's rows is one node's.
+	runtimes [maxNodes]runtime.Plugin
+	modules  map[string]domain.Hash
+	exec     atomic.Uint64
 
 	mu      sync.Mutex
 	sources map[domain.ContextID]source
@@ -39,9 +42,8 @@ type source struct {
 	random io.Reader
 }
 
-// NewRig compiles the named sample applications, all of them when there are no names, in a folder of its own. lanes is
-// how many executions may run at a time.
-func NewRig(ctx context.Context, lanes int, names ...string) (*Rig, error) {
+// NewRig compiles the named sample applications, all of them when there are no names, in a folder of its own.
+func NewRig(ctx context.Context, names ...string) (*Rig, error) {
 	if len(names) == 0 {
 		names = apps.Names()
 	}
@@ -50,20 +52,23 @@ func NewRig(ctx context.Context, lanes int, names ...string) (*Rig, error) {
 		return nil, err
 	}
 	r := &Rig{dir: dir, modules: map[string]domain.Hash{}, sources: map[domain.ContextID]source{}}
-	r.runtime = wasmer.NewRepeatable(r.sourceOf)
-	if err := r.prepare(ctx, lanes, names); err != nil {
-		return nil, errors.Join(err, r.Close(ctx))
+	for i := range r.runtimes {
+		r.runtimes[i] = wasmer.NewRepeatable(r.sourceOf)
+		if err := r.prepare(ctx, r.runtimes[i], names); err != nil {
+			return nil, errors.Join(err, r.Close(ctx))
+		}
 	}
 	return r, nil
 }
 
-func (r *Rig) prepare(ctx context.Context, lanes int, names []string) error {
-	settings := map[string]int64{"lanes": int64(lanes), "memory_budget": 4096, "row_cache": 64, "module_cache": 256}
+// prepare configures a plugin. All share the folder, in which the first finds nothing compiled.
+func (r *Rig) prepare(ctx context.Context, p runtime.Plugin, names []string) error {
+	settings := map[string]int64{"lanes": 256, "memory_budget": 4096, "row_cache": 64, "module_cache": 64}
 	values := map[string]cty.Value{}
 	for name, v := range settings {
 		values[name] = cty.NumberIntVal(v)
 	}
-	diags, err := r.runtime.Configure(ctx, base.Config{Value: cty.ObjectVal(values), DataDir: r.dir, Node: "converge"})
+	diags, err := p.Configure(ctx, base.Config{Value: cty.ObjectVal(values), DataDir: r.dir, Node: "converge"})
 	if err != nil {
 		return err
 	}
@@ -76,7 +81,7 @@ func (r *Rig) prepare(ctx context.Context, lanes int, names []string) error {
 			return err
 		}
 		id := domain.Hash(sha256.Sum256(wasm))
-		if _, err := r.runtime.Prepare(ctx, id, uint64(len(wasm)), bytes.NewReader(wasm)); err != nil {
+		if _, err := p.Prepare(ctx, id, uint64(len(wasm)), bytes.NewReader(wasm)); err != nil {
 			return fmt.Errorf("application %s: %w", name, err)
 		}
 		r.modules[name] = id
@@ -84,13 +89,15 @@ func (r *Rig) prepare(ctx context.Context, lanes int, names []string) error {
 	return nil
 }
 
-// Close ends the runtime and removes its folder.
+// Close ends the runtimes and removes their folder.
 func (r *Rig) Close(ctx context.Context) error {
-	err := r.runtime.Close(ctx)
-	if remove := os.RemoveAll(filepath.Clean(r.dir)); err == nil {
-		err = remove
+	var errs []error
+	for _, p := range r.runtimes {
+		if p != nil {
+			errs = append(errs, p.Close(ctx))
+		}
 	}
-	return err
+	return errors.Join(append(errs, os.RemoveAll(r.dir))...)
 }
 
 // sourceOf gives an execution what its context was given last.

@@ -2,7 +2,6 @@ package converge
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -11,7 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/calimero-go/core/plugin-sdk/runtime"
 	"github.com/calimero-go/core/tests/apps"
 )
 
@@ -24,6 +22,8 @@ type Options struct {
 	Steps int
 	// Only runs the histories of one application; empty = the seed decides.
 	Only string
+	// Nodes is what the nodes are; empty = the seed decides.
+	Nodes Nodes
 	// Calm makes all histories conflict-free.
 	Calm bool
 	// Parallel is how many run at a time; 0 = 2.
@@ -38,6 +38,16 @@ func (o Options) steps() int {
 	}
 	return o.Steps
 }
+
+// Nodes is a kind of node.
+type Nodes string
+
+const (
+	// Light nodes are the state engine over rows in a map, and the guest.
+	Light Nodes = "light"
+	// Full nodes are the contexts manager over a store, and the guest.
+	Full Nodes = "full"
+)
 
 // Failure is a history that did not end as it must.
 type Failure struct {
@@ -59,27 +69,15 @@ func (r *Rig) Run(ctx context.Context, o Options) (Report, error) {
 	}
 	var mu sync.Mutex
 	var out Report
-	var errs []error
 	seeds := make(chan uint64)
 	var workers sync.WaitGroup
 	for range o.Parallel {
 		workers.Add(1)
 		go func() {
 			defer workers.Done()
-			lane, err := r.runtime.OpenLane(ctx)
-			if err != nil {
-				mu.Lock()
-				errs = append(errs, err)
-				mu.Unlock()
-				for range seeds {
-				}
-				return
-			}
-			defer lane.Close()
 			for seed := range seeds {
-				h := r.history(ctx, lane, o, seed)
+				h := r.history(ctx, o, seed)
 				err := h.play()
-				r.dropSource(h.id)
 				mu.Lock()
 				h.stats.Histories = 1
 				out.Stats.add(h.stats)
@@ -87,7 +85,7 @@ func (r *Rig) Run(ctx context.Context, o Options) (Report, error) {
 					out.Failures = append(out.Failures, Failure{Seed: seed, App: h.name, Err: err})
 				}
 				if o.Trace != nil {
-					fmt.Fprintf(o.Trace, "seed %d: %s, calm %t\n", seed, h.name, h.calm)
+					fmt.Fprintf(o.Trace, "seed %d: %s, full nodes %t, calm %t\n", seed, h.name, h.full, h.calm)
 					for _, line := range h.trace {
 						fmt.Fprintf(o.Trace, "  %s\n", line)
 					}
@@ -105,18 +103,22 @@ func (r *Rig) Run(ctx context.Context, o Options) (Report, error) {
 	close(seeds)
 	workers.Wait()
 	slices.SortFunc(out.Failures, func(a, b Failure) int { return int(int64(a.Seed - b.Seed)) })
-	return out, errors.Join(append(errs, ctx.Err())...)
+	return out, ctx.Err()
 }
 
 // history makes the history of a seed.
-func (r *Rig) history(ctx context.Context, lane runtime.Lane, o Options, seed uint64) *history {
-	h := &history{ctx: ctx, rig: r, lane: lane, opts: o, rng: rand.New(rand.NewPCG(seed, 0x6361_6c69_6d65_726f))}
+func (r *Rig) history(ctx context.Context, o Options, seed uint64) *history {
+	h := &history{ctx: ctx, rig: r, opts: o, rng: rand.New(rand.NewPCG(seed, 0x6361_6c69_6d65_726f))}
 	names := apps.Names()
 	h.name = names[h.rng.IntN(len(names))]
 	if o.Only != "" {
 		h.name = o.Only
 	}
 	h.calm = h.chance(25) || o.Calm
+	h.full = h.chance(50)
+	if o.Nodes != "" {
+		h.full = o.Nodes == Full
+	}
 	h.app = newApp(h.name)
 	return h
 }
@@ -146,6 +148,9 @@ func (o Options) command(seed uint64) string {
 	}
 	if o.Calm {
 		flags = append(flags, "-calm")
+	}
+	if o.Nodes != "" {
+		flags = append(flags, "-nodes="+string(o.Nodes))
 	}
 	if len(flags) > 0 {
 		out += fmt.Sprintf(" ARGS='%s'", strings.Join(flags, " "))

@@ -36,6 +36,8 @@ func run(ctx context.Context, args []string, out io.Writer) (failed int, err err
 	flags.Uint64Var(&o.From, "from", 1, "seed of the first")
 	flags.IntVar(&o.Steps, "steps", 0, "at most so many events beyond ten; 0 = 20")
 	flags.StringVar(&o.Only, "app", "", "one application instead of the one that the seed decides")
+	nodes := flags.String("nodes", "", "light (the state engine and the guest) or full (whole contexts managers with stores); "+
+		"the seed decides without it")
 	flags.BoolVar(&o.Calm, "calm", false, "conflict-free histories only")
 	flags.IntVar(&o.Parallel, "parallel", runtime.NumCPU(), "histories at a time")
 	trace := flags.Bool("trace", false, "print every event; the default for one history")
@@ -45,6 +47,17 @@ func run(ctx context.Context, args []string, out io.Writer) (failed int, err err
 		}
 		return 0, err
 	}
+	switch o.Nodes = converge.Nodes(*nodes); o.Nodes {
+	case "", converge.Light, converge.Full:
+	default:
+		return 0, fmt.Errorf("-nodes %q: must be light or full", *nodes)
+	}
+	if flags.NArg() > 0 {
+		return 0, fmt.Errorf("unknown argument %q; see -h", flags.Arg(0))
+	}
+	if o.Seeds < 1 {
+		return 0, fmt.Errorf("-seeds %d: must be at least 1", o.Seeds)
+	}
 	if *trace || o.Seeds == 1 {
 		o.Trace = out
 	}
@@ -52,7 +65,7 @@ func run(ctx context.Context, args []string, out io.Writer) (failed int, err err
 	if o.Only != "" {
 		names = []string{o.Only}
 	}
-	rig, err := converge.NewRig(ctx, o.Parallel, names...)
+	rig, err := converge.NewRig(ctx, names...)
 	if err != nil {
 		return 0, err
 	}
