@@ -25,9 +25,10 @@ type headers struct {
 	next  int
 }
 
+// headerKey has the follow, not its context: a context may be deleted, and joined again without its deltas.
 type headerKey struct {
-	context domain.ContextID
-	delta   domain.Hash
+	of    *follow
+	delta domain.Hash
 }
 
 const (
@@ -38,13 +39,13 @@ const (
 	readAtOnce = 32
 )
 
-func (h *headers) put(id domain.ContextID, one header) {
+func (h *headers) put(of *follow, one header) {
 	if len(one.parents) > maxHeaderParents {
 		return
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	key := headerKey{id, one.id}
+	key := headerKey{of, one.id}
 	if _, ok := h.known[key]; ok {
 		return
 	}
@@ -62,35 +63,35 @@ func (h *headers) put(id domain.ContextID, one header) {
 }
 
 // forget drops a context that is followed no more.
-func (h *headers) forget(id domain.ContextID) {
+func (h *headers) forget(of *follow) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for key := range h.known {
-		if key.context == id {
+		if key.of == of {
 			delete(h.known, key)
 		}
 	}
 }
 
-func (h *headers) get(id domain.ContextID, delta domain.Hash) (header, bool) {
+func (h *headers) get(of *follow, delta domain.Hash) (header, bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	one, ok := h.known[headerKey{id, delta}]
+	one, ok := h.known[headerKey{of, delta}]
 	return one, ok
 }
 
 // headersOf calls each with the headers of those deltas of ids that are applied here, in any order.
-func (m *Manager) headersOf(ctx context.Context, id domain.ContextID, ids []domain.Hash, each func(header)) error {
+func (f *follow) headersOf(ctx context.Context, ids []domain.Hash, each func(header)) error {
 	var ask []domain.Hash
 	read := func() error {
 		if len(ask) == 0 {
 			return nil
 		}
-		rows, err := m.opts.Contexts.Deltas(ctx, id, ask)
+		rows, err := f.m.opts.Contexts.Deltas(ctx, f.id, ask)
 		ask = ask[:0]
 		for i := range rows {
 			one := headerOf(&rows[i])
-			m.headers.put(id, one)
+			f.m.headers.put(f, one)
 			each(one)
 		}
 		return err
@@ -99,7 +100,7 @@ func (m *Manager) headersOf(ctx context.Context, id domain.ContextID, ids []doma
 		if delta.IsZero() {
 			continue
 		}
-		if one, ok := m.headers.get(id, delta); ok {
+		if one, ok := f.m.headers.get(f, delta); ok {
 			each(one)
 			continue
 		}

@@ -93,7 +93,7 @@ func (f *follow) compare(ctx context.Context, theirs []domain.Hash, root domain.
 // absent are those of ids that are not applied here.
 func (f *follow) absent(ctx context.Context, ids []domain.Hash) ([]domain.Hash, error) {
 	here := []domain.Hash{{}}
-	err := f.m.headersOf(ctx, f.id, ids, func(h header) { here = append(here, h.id) })
+	err := f.headersOf(ctx, ids, func(h header) { here = append(here, h.id) })
 	if err != nil {
 		return nil, err
 	}

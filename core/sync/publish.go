@@ -52,7 +52,7 @@ func (m *Manager) Publish(p contexts.Published) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.in.seen.add(p.Delta.DeltaID)
-	m.headers.put(p.Context, headerOf(&p.Delta))
+	m.headers.put(f, headerOf(&p.Delta))
 	o := &f.out
 	o.queue = append(o.queue, p)
 	o.bytes += len(p.Delta.Actions)

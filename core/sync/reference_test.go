@@ -1,14 +1,17 @@
 package sync_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/calimero-go/core/core/identity"
 	"github.com/calimero-go/core/core/sync"
 	"github.com/calimero-go/core/core/wire"
 	"github.com/calimero-go/core/plugin-sdk/borsh"
@@ -224,6 +227,52 @@ func TestReferenceRequests(t *testing.T) {
 	row, _, err := n.identity.Get(t.Context(), ctxID, keyOf(1).Public())
 	require.NoError(t, err)
 	require.True(t, *row.SenderKey == domain.PrivateKey{9})
+}
+
+func TestBlobsAreShared(t *testing.T) {
+	t.Parallel()
+	l := newLAN(t)
+	module := bytes.Repeat([]byte("module"), 400_000) // three chunks
+	known := domain.BlobID{0xb1}
+	n := newNode(t, l, 0, 2, setup{options: func(o *sync.Options) {
+		o.OpenBlob = func(_ context.Context, id domain.ContextID, blob domain.BlobID) (io.ReadCloser, error) {
+			if id != ctxID || blob != known {
+				return nil, errkind.NotFound.Errorf("no such blob")
+			}
+			return io.NopCloser(bytes.NewReader(module)), nil
+		}
+	}})
+	p := dialReference(t, l.join("peer"), n)
+	party := keyOf(1).Public()
+	require.IsType(t, wire.OpaqueError{}, p.ask(ctxID, party, wire.BlobShareInit{Blob: known}), "not to strangers")
+	p.prove(n, 1)
+	require.IsType(t, wire.OpaqueError{}, p.ask(ctxID, party, wire.BlobShareInit{Blob: domain.BlobID{1}}))
+	ack, ok := p.ask(ctxID, party, wire.BlobShareInit{Blob: known}).(wire.Init)
+	require.True(t, ok)
+	require.Equal(t, wire.BlobShareInit{Blob: known}, ack.Payload)
+	key, err := identity.NewSharedKey(keyOf(1), ack.Party)
+	require.NoError(t, err)
+	var got []byte
+	nonce := ack.NextNonce
+	for seq := uint64(0); ; seq++ {
+		raw, err := p.s.ReadFrame(t.Context(), 0)
+		require.NoError(t, err)
+		plain, err := key.Decrypt(raw, nonce)
+		require.NoError(t, err)
+		m, err := wire.DecodeStream(plain)
+		require.NoError(t, err)
+		message := m.(wire.Message)
+		require.Equal(t, seq, message.Sequence)
+		chunk := message.Payload.(wire.BlobShare).Chunk
+		nonce = message.NextNonce
+		if len(chunk) == 0 {
+			require.Zero(t, nonce)
+			break
+		}
+		got = append(got, chunk...)
+	}
+	require.True(t, bytes.Equal(module, got))
+	require.IsType(t, wire.Message{}, p.ask(ctxID, party, wire.DagHeadsRequest{Context: ctxID}), "the stream goes on")
 }
 
 func TestGroupDeltasAreServed(t *testing.T) {

@@ -169,6 +169,10 @@ func (s *session) answerHistory(ctx context.Context, r wire.HistoryRequest) erro
 	if err := s.m.requestRate.wait(ctx, s.stream.Peer(), float64(limit)/256); err != nil {
 		return err
 	}
+	f := s.m.follow(s.id)
+	if f == nil {
+		return errkind.NotFound.Errorf("context %s is followed no more", s.id)
+	}
 	seen := make(map[domain.Hash]struct{}, len(r.From))
 	var frontier byTime
 	visit := func(ids []domain.Hash) error {
@@ -179,7 +183,7 @@ func (s *session) answerHistory(ctx context.Context, r wire.HistoryRequest) erro
 				fresh = append(fresh, id)
 			}
 		}
-		return s.m.headersOf(ctx, s.id, fresh, func(h header) { heap.Push(&frontier, h) })
+		return f.headersOf(ctx, fresh, func(h header) { heap.Push(&frontier, h) })
 	}
 	if err := visit(r.From); err != nil {
 		return err

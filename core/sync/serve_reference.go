@@ -70,6 +70,8 @@ func (r *referenceStream) answer(ctx context.Context, msg wire.StreamMessage) er
 		return r.answerHeads(ctx, init.Context)
 	case wire.DeltaRequest:
 		return r.answerDelta(ctx, init, q)
+	case wire.BlobShareInit:
+		return r.answerBlob(ctx, init, q)
 	}
 	kind, what := unsupportedRequest(init.Payload)
 	r.m.metrics.unsupported.WithLabelValues(kind).Inc()
@@ -107,8 +109,6 @@ func unsupportedRequest(p wire.InitPayload) (kind, what string) {
 		return "hash_comparison", "hash comparison"
 	case wire.LevelWiseRequest:
 		return "level_wise", "level-wise synchronisation"
-	case wire.BlobShareInit:
-		return "blob_share", "blob share"
 	}
 	return "other", "unknown request"
 }

@@ -28,6 +28,8 @@ type Options struct {
 	Access   AccessFunc
 	// GroupDeltas serves governance ops; nil: none.
 	GroupDeltas GroupDeltas
+	// OpenBlob serves blobs to nodes of the reference that join; nil: none.
+	OpenBlob OpenBlob
 	// AcceptUnsigned says whether deltas count that their author has not signed and that do not come from a node that
 	// has proven to be the author's. Nil: while a node without the extension is connected in the context.
 	AcceptUnsigned *bool
@@ -172,13 +174,13 @@ func (m *Manager) Follow(ctx context.Context, id domain.ContextID) error {
 // Unfollow leaves the topic of a context.
 func (m *Manager) Unfollow(ctx context.Context, id domain.ContextID) error {
 	m.mu.Lock()
-	_, ok := m.follows[id]
+	f, ok := m.follows[id]
 	delete(m.follows, id)
 	m.mu.Unlock()
 	if !ok {
 		return nil
 	}
-	m.headers.forget(id)
+	m.headers.forget(f)
 	return m.opts.Network.Unsubscribe(ctx, wire.ContextTopic(id))
 }
 
