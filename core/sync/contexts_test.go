@@ -87,7 +87,7 @@ type replica struct {
 var testApp = domain.ApplicationID{0xaa}
 
 // newReplica makes the node of member i. The context is created by member 0; others get its rows.
-func newReplica(t *testing.T, l *lan, i, members int, id domain.ContextID, s setup) *replica {
+func newReplica(t testing.TB, l *lan, i, members int, id domain.ContextID, s setup) *replica {
 	t.Helper()
 	db := store.Open(storagetest.NewMemory(), store.Options{})
 	ids := identity.New(db)
@@ -173,14 +173,14 @@ func (r *replica) set(value string) error {
 	return err
 }
 
-func (r *replica) rows(t *testing.T) (all []runtime.Row) {
+func (r *replica) rows(t testing.TB) (all []runtime.Row) {
 	t.Helper()
 	require.NoError(t, store.ScanRows(t.Context(), r.db, r.id, runtime.ScopeState, [32]byte{}, 0, 0,
 		func(page []runtime.Row) error { all = append(all, page...); return nil }))
 	return all
 }
 
-func (r *replica) deltas(t *testing.T) int {
+func (r *replica) deltas(t testing.TB) int {
 	t.Helper()
 	n := 0
 	require.NoError(t, store.Delta.ScanKeys(t.Context(), r.db, r.id[:], func(store.DeltaKey) error { n++; return nil }))
@@ -188,7 +188,7 @@ func (r *replica) deltas(t *testing.T) int {
 }
 
 // same waits until all replicas have the same heads and root, and checks their rows.
-func same(t *testing.T, deltas int, replicas ...*replica) {
+func same(t testing.TB, deltas int, replicas ...*replica) {
 	t.Helper()
 	require.Eventually(t, func() bool {
 		first, root, err := replicas[0].Heads(t.Context(), replicas[0].id)

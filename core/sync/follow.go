@@ -121,8 +121,6 @@ func (f *follow) attempt(ctx context.Context, prefer []PeerID, all bool) (err er
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	ctx, cancel := context.WithTimeout(ctx, f.m.opts.Timeout)
-	defer cancel()
 	defer func() { f.attempted(ctx, err) }()
 	peers, err := f.candidates(ctx, prefer, all)
 	if err != nil {
@@ -162,7 +160,7 @@ func (f *follow) candidates(ctx context.Context, prefer []PeerID, every bool) ([
 		if i >= len(prefer) {
 			rank[p] += 1 << 21
 		}
-		if !f.m.peers.isExtended(p) {
+		if f.m.peers.isPlain(p) {
 			rank[p] += 1 << 20
 		}
 	}
@@ -178,11 +176,13 @@ func (f *follow) candidates(ctx context.Context, prefer []PeerID, every bool) ([
 
 // with synchronises with one peer.
 func (f *follow) with(ctx context.Context, p PeerID) error {
+	one, cancel := context.WithTimeout(ctx, f.m.opts.Timeout)
+	defer cancel()
 	var err error
-	if f.m.peers.isExtended(p) {
-		err = f.withExtended(ctx, p)
+	if f.m.peers.isPlain(p) {
+		err = f.withReference(one, p)
 	} else {
-		err = f.withReference(ctx, p)
+		err = f.withExtended(one, p)
 	}
 	outcome := "ok"
 	f.mu.Lock()

@@ -179,7 +179,9 @@ func (f *follow) openUnsigned(ctx context.Context, in *Incoming, s *wire.StateDe
 	if f.saw(s.Delta) || f.m.peers.isExtended(in.source) {
 		return nil, nil // what a node with the extension says in this form it says signed too
 	}
-	f.m.peers.isPlain(f.id)
+	if f.m.peers.isPlain(in.source) || in.asked {
+		f.m.peers.heardPlain(f.id)
+	}
 	row, _, err := f.m.opts.Identity.Get(ctx, f.id, s.Author)
 	if err != nil {
 		return nil, err
@@ -225,7 +227,7 @@ func (f *follow) acceptsUnsigned(ctx context.Context) bool {
 	if err != nil {
 		return false
 	}
-	return slices.ContainsFunc(peers, func(p PeerID) bool { return !f.m.peers.isExtended(p) })
+	return slices.ContainsFunc(peers, f.m.peers.isPlain)
 }
 
 // decrypt opens the artifact and verifies the delta's id. The actions are nil without an error while the sender key of

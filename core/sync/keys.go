@@ -28,7 +28,7 @@ func (m *Manager) keepKey(ctx context.Context, id domain.ContextID, member domai
 
 // shareKeys exchanges sender keys with a peer that answers for want.
 func (f *follow) shareKeys(ctx context.Context, p PeerID, want domain.PublicKey) error {
-	if f.m.peers.isExtended(p) {
+	if !f.m.peers.isPlain(p) {
 		s, err := f.openSession(ctx, p, want)
 		if err != nil {
 			return err

@@ -32,7 +32,7 @@ type lan struct {
 	end   context.CancelFunc
 }
 
-func newLAN(t *testing.T) *lan {
+func newLAN(t testing.TB) *lan {
 	l := &lan{ports: map[sync.PeerID]*port{}, cut: map[[2]sync.PeerID]bool{}, open: map[[2]sync.PeerID][]*pipe{}}
 	l.stop, l.end = context.WithCancel(context.Background())
 	t.Cleanup(func() {
@@ -135,7 +135,7 @@ func (p *port) Supports(other sync.PeerID, protocol string) bool {
 	p.lan.mu.Lock()
 	defer p.lan.mu.Unlock()
 	o := p.lan.ports[other]
-	return o != nil && !p.plain && !o.plain && protocol == wire.ExtensionProtocol
+	return o != nil && (protocol == wire.SyncProtocol || !p.plain && !o.plain && protocol == wire.ExtensionProtocol)
 }
 
 func (p *port) Subscribe(_ context.Context, topic string) error {

@@ -1,6 +1,7 @@
 package sync
 
 import (
+	"slices"
 	stdsync "sync"
 	"time"
 
@@ -106,8 +107,14 @@ func (b *peerBook) extends(p PeerID) {
 	b.extended[p] = struct{}{}
 }
 
-// isPlain notes that a node without the extension is in a context.
-func (b *peerBook) isPlain(id domain.ContextID) {
+// isPlain tells whether a peer is known not to use the extension: what it serves is known, and the extension is not part of
+// it. A peer of which nothing is known yet is neither extended nor plain.
+func (b *peerBook) isPlain(p PeerID) bool {
+	return b.network.Supports(p, wire.SyncProtocol) && !b.isExtended(p)
+}
+
+// heardPlain notes that a node without the extension is in a context.
+func (b *peerBook) heardPlain(id domain.ContextID) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.plain[id] = time.Now() // one for each context followed
@@ -115,10 +122,8 @@ func (b *peerBook) isPlain(id domain.ContextID) {
 
 // hasPlain tells whether there is a node without the extension in a context: among peers, or heard of lately.
 func (b *peerBook) hasPlain(id domain.ContextID, peers []PeerID) bool {
-	for _, p := range peers {
-		if !b.isExtended(p) {
-			return true
-		}
+	if slices.ContainsFunc(peers, b.isPlain) {
+		return true
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()

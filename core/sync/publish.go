@@ -144,7 +144,7 @@ func (f *follow) send(ctx context.Context, p contexts.Published) error {
 		return err
 	}
 	plain := f.m.peers.hasPlain(f.id, peers)
-	extended := slices.ContainsFunc(peers, f.m.peers.isExtended)
+	extended := slices.ContainsFunc(peers, func(p PeerID) bool { return !f.m.peers.isPlain(p) })
 	if len(p.Delta.Actions)+len(p.Events)+32*len(p.Delta.Parents) > MaxInline {
 		return f.announce(ctx, p, plain, extended)
 	}

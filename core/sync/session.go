@@ -17,6 +17,9 @@ const (
 	maxHelloFrame   = 4 << 10
 )
 
+// fetchAnswers is how many times the time of an answer a request for deltas may take, with what is done with them here.
+const fetchAnswers = 6
+
 // session is a stream of the extension on which both sides have proven to be members of one context. One side asks, the
 // other answers, one at a time.
 type session struct {
@@ -65,6 +68,7 @@ func (f *follow) openSession(ctx context.Context, p PeerID, want domain.PublicKe
 		return nil, err
 	}
 	f.m.peers.bind(f.id, reply.Identity, p)
+	f.m.peers.extends(p)
 	s.peer = reply.Identity
 	proof.Opener = true
 	return s, s.send(ctx, wire.HelloProof{Proof: key.Sign(proof.Message())})
@@ -175,8 +179,11 @@ func (s *session) history(ctx context.Context, from []domain.Hash, limit int) ([
 	return h.Entries, nil
 }
 
-// fetch asks for deltas and calls each with every one that comes, in the order of the answer.
+// fetch asks for deltas and calls each with every one that comes, in the order of the answer. The peer must not take longer
+// with all of them than with a few answers.
 func (s *session) fetch(ctx context.Context, ids []domain.Hash, each func(wire.DeltaRecord) error) error {
+	ctx, cancel := context.WithTimeout(ctx, fetchAnswers*s.m.opts.Answer)
+	defer cancel()
 	answer, err := s.ask(ctx, wire.DeltasRequest{Deltas: ids}, 0)
 	for got := 0; ; {
 		if err != nil {

@@ -43,7 +43,7 @@ type Options struct {
 	Republish time.Duration
 	// Idle (30 s) ends a stream on which nothing is asked, Answer (10 s) one on which nothing is answered.
 	Idle, Answer time.Duration
-	// Timeout (10 min) bounds one synchronisation with one peer.
+	// Timeout (5 min) bounds one synchronisation with one peer.
 	Timeout time.Duration
 	// MaxWalk (4,194,304) is how far back, in deltas, one synchronisation looks for what is missing.
 	MaxWalk int
@@ -60,7 +60,7 @@ func (o Options) withDefaults() Options {
 	}{
 		{&o.Heartbeat, 30 * time.Second}, {&o.Frequency, 10 * time.Second}, {&o.Retry, 500 * time.Millisecond},
 		{&o.RetryMax, time.Minute}, {&o.Republish, time.Second}, {&o.Idle, 30 * time.Second}, {&o.Answer, 10 * time.Second},
-		{&o.Timeout, 10 * time.Minute},
+		{&o.Timeout, 5 * time.Minute},
 	} {
 		if *d.v <= 0 {
 			*d.v = d.d
