@@ -35,6 +35,9 @@ type goRuntime struct{ runtime.Runtime }
 func (goRuntime) Engine(context.Context) (runtime.Engine, error) {
 	return runtime.Engine{Name: "go", Capabilities: []string{runtime.CapFuel, runtime.CapDeadline}}, nil
 }
+func (goRuntime) Inspect(_ context.Context, id domain.Hash) (runtime.ModuleInfo, error) {
+	return runtime.ModuleInfo{ID: id}, nil
+}
 func (goRuntime) OpenLane(context.Context) (runtime.Lane, error)                  { return goRuntime{}, nil }
 func (goRuntime) Forget(context.Context, []domain.Hash, []domain.ContextID) error { return nil }
 func (goRuntime) Close() error                                                    { return nil }
@@ -139,7 +142,7 @@ func newReplica(t testing.TB, l *lan, i, members int, id domain.ContextID, s set
 	done := sup.ServeBackground(ctx)
 	r.stop = stdsync.OnceFunc(func() {
 		cancel()
-		<-done
+		require.ErrorIs(t, <-done, context.Canceled)
 		x.Close()
 	})
 	t.Cleanup(r.stop)
