@@ -28,12 +28,12 @@ endif
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build run test unit e2e converge laws race conformance bench fuzz proto apps clean \
+.PHONY: help build run test unit e2e converge govern laws race conformance bench fuzz proto apps clean \
 	check fmt-check vet lint proto-check tidy-check imports-check apps-check
 
 help: ## print this
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z0-9-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' Makefile
-	@echo '  SCALE=small|full (tests)  FUZZTIME=30s  SEEDS=2000 FROM=1 (converge)  ARGS="..." (run, converge)'
+	@echo '  SCALE=small|full (tests)  FUZZTIME=30s  SEEDS=2000 FROM=1 (converge, govern)  ARGS="..." (run, converge)'
 
 build: ## build all programs into bin/ and pin the plugins in plugins.lock
 	@mkdir -p $(BIN)
@@ -58,6 +58,9 @@ e2e: build ## run the black-box tests against the programs in bin/
 
 converge: ## run SEEDS random histories from seed FROM, real guests on 3 to 5 nodes, and say which did not converge
 	@$(GO) run ./tests/converge/run -seeds $(SEEDS) -from $(FROM) $(ARGS)
+
+govern: ## run SEEDS random histories of groups from seed FROM, 2 to 5 nodes on a bad network, and say which did not converge
+	@$(GO) run ./tests/govern/run -seeds $(SEEDS) -from $(FROM) $(ARGS)
 
 laws: ## the state engine's laws over 100,000 cases each and guests' roots over 10,000 calls (up to an hour)
 	SCALE=full $(GO) test -count=1 -timeout 90m ./plugin-sdk/crdt/engine ./tests/converge

@@ -20,6 +20,8 @@ func Invariants(g Genesis, inherited Inherited, ops []Op) error {
 			r.set.add(i)
 		}
 	}
+	r.voidClaims()
+	r.voidLost()
 	r.findRevocations()
 	all := view{e, res.applied, res.joins}
 	claims := map[[32]byte]int{}

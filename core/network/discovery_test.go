@@ -56,7 +56,19 @@ func TestListenFails(t *testing.T) {
 	n.stop()
 	require.Empty(t, n.Peers())
 	require.Empty(t, n.ListenAddrs())
-	require.ErrorIs(t, n.Subscribe(t.Context(), "x"), errkind.Unavailable)
+}
+
+func TestStopped(t *testing.T) {
+	t.Parallel()
+	n := start(t, options(t))
+	require.NotEmpty(t, n.ListenAddrs())
+	n.stop()
+	require.Empty(t, n.ListenAddrs())
+	require.Empty(t, n.Peers())
+	require.False(t, n.Supports(n.LocalPeerID(), "/x"))
+	require.ErrorIs(t, n.Subscribe(within(t), "x"), errkind.Unavailable)
+	_, err := n.OpenStream(within(t), n.LocalPeerID(), "/x")
+	require.ErrorIs(t, err, errkind.Unavailable)
 }
 
 func TestOptions_Refused(t *testing.T) {
@@ -488,17 +500,37 @@ func TestDeadConnections(t *testing.T) {
 	require.Len(t, n.Peers(), 2, "one that answers, and one that does not know the protocol")
 }
 
-// TestMDNS runs itself in a network namespace with a veth pair, where two nodes know nothing of each other.
-func TestMDNS(t *testing.T) {
+// TestReturnedPeer: when a peer that does not answer any more connects anew, as one does that was killed, its old
+// connection goes at once and the new one stays.
+func TestReturnedPeer(t *testing.T) {
 	t.Parallel()
-	if os.Getenv("NETWORK_TEST_NAMESPACE") != "" {
-		insideNamespace(t)
-		return
+	n := start(t, options(t))
+	key, err := domain.NewPrivateKey()
+	require.NoError(t, err)
+	identity := libp2p.Identity(privKey(t, key))
+	dead := stranger(t, identity, libp2p.Ping(false))
+	dead.SetStreamHandler("/ipfs/ping/1.0.0", func(s p2p.Stream) { time.AfterFunc(wait, func() { _ = s.Reset() }) })
+	knows(t, dead, n)
+	connected(t, n, dead.ID())
+	back := stranger(t, identity)
+	knows(t, back, n)
+	began := time.Now()
+	require.Eventually(t, func() bool { return len(dead.Network().ConnsToPeer(n.LocalPeerID())) == 0 }, wait, 10*time.Millisecond)
+	require.Less(t, time.Since(began), 10*time.Second, "before the next ping")
+	require.NotEmpty(t, back.Network().ConnsToPeer(n.LocalPeerID()))
+	require.Equal(t, []network.PeerID{back.ID()}, n.Peers())
+}
+
+// inNamespace runs a test again in a network namespace of its own, after a script; true inside of it.
+func inNamespace(t *testing.T, script string, tools ...string) (inside bool) {
+	t.Helper()
+	if os.Getenv("NETWORK_TEST_NAMESPACE") == t.Name() {
+		return true
 	}
 	if runtime.GOOS != "linux" || os.Getuid() != 0 {
 		t.Skip("network namespaces need Linux and root")
 	}
-	for _, tool := range []string{"unshare", "ip"} {
+	for _, tool := range append(tools, "unshare", "ip") {
 		if _, err := exec.LookPath(tool); err != nil {
 			t.Skipf("%s is not installed", tool)
 		}
@@ -507,25 +539,28 @@ func TestMDNS(t *testing.T) {
 	require.NoError(t, err)
 	ctx, cancel := context.WithTimeout(t.Context(), 3*wait)
 	defer cancel()
-	script := `set -e
-ip link set lo up
-ip link add near type veth peer name far
-ip addr add 10.99.0.1/24 dev near
-ip link set near up
-ip link set far up
-ip route add 224.0.0.0/4 dev near
-exec "$0" -test.run '^TestMDNS$' -test.v`
-	cmd := exec.CommandContext(ctx, "unshare", "--net", "sh", "-c", script, exe)
-	cmd.Env = append(os.Environ(), "NETWORK_TEST_NAMESPACE=1")
+	cmd := exec.CommandContext(ctx, "unshare", "--net", "sh", "-c", "set -e\nip link set lo up\n"+script+
+		"\nexec \"$0\" -test.run \"^$1\\$\" -test.v", exe, t.Name())
+	cmd.Env = append(os.Environ(), "NETWORK_TEST_NAMESPACE="+t.Name())
 	out, err := cmd.CombinedOutput()
 	if err != nil && strings.Contains(string(out), "Operation not permitted") {
 		t.Skipf("no network namespaces here: %s", out)
 	}
 	require.NoError(t, err, "%s", out)
+	require.Contains(t, string(out), "--- PASS: "+t.Name())
+	return false
 }
 
-func insideNamespace(t *testing.T) {
-	t.Helper()
+// TestMDNS: two nodes that know nothing of each other meet on an interface that multicasts.
+func TestMDNS(t *testing.T) {
+	t.Parallel()
+	if !inNamespace(t, `ip link add near type veth peer name far
+ip addr add 10.99.0.1/24 dev near
+ip link set near up
+ip link set far up
+ip route add 224.0.0.0/4 dev near`) {
+		return
+	}
 	var nodes []*testNode
 	for range 2 {
 		opts := options(t)
@@ -537,4 +572,39 @@ func insideNamespace(t *testing.T) {
 	found := metric(t, nodes[0], "calimero_network_peers_found_total", "mdns") +
 		metric(t, nodes[1], "calimero_network_peers_found_total", "mdns")
 	require.Positive(t, found)
+}
+
+// TestPartition: a network that carries nothing any more, which no TCP socket notices, is found out; when it heals, the nodes meet
+// again without help and gossip.
+func TestPartition(t *testing.T) {
+	t.Parallel()
+	if !inNamespace(t, "") {
+		return
+	}
+	const topic = "topic"
+	loopback := func(state string) {
+		out, err := exec.CommandContext(t.Context(), "ip", "link", "set", "lo", state).CombinedOutput()
+		require.NoError(t, err, "%s", out)
+	}
+	for _, kind := range []string{"tcp", "quic-v1"} {
+		opts := options(t)
+		opts.Ping, opts.PingTimeout = 200*time.Millisecond, 500*time.Millisecond
+		a := start(t, opts)
+		opts = options(t)
+		opts.Ping, opts.PingTimeout = 200*time.Millisecond, 500*time.Millisecond
+		opts.Bootstrap = []string{a.address(t, kind)}
+		b := start(t, opts)
+		join(t, topic, a, b)
+		meet(t, topic, a, b)
+		loopback("down")
+		until(t, a, func(e network.PeerDisconnected) bool { return e.Peer == b.LocalPeerID() })
+		until(t, b, func(e network.PeerDisconnected) bool { return e.Peer == a.LocalPeerID() })
+		loopback("up")
+		until(t, a, func(e network.PeerConnected) bool { return e.Peer == b.LocalPeerID() })
+		meet(t, topic, a, b)
+		require.NoError(t, b.Publish(within(t), topic, []byte("healed "+kind)))
+		received(t, a, "healed "+kind)
+		a.stop()
+		b.stop()
+	}
 }

@@ -1,0 +1,141 @@
+package groups
+
+import (
+	"context"
+
+	"github.com/calimero-go/core/core/dag"
+	"github.com/calimero-go/core/core/governance"
+	"github.com/calimero-go/core/core/store"
+	"github.com/calimero-go/core/core/wire"
+	"github.com/calimero-go/core/plugin-sdk/domain"
+	"github.com/calimero-go/core/plugin-sdk/errkind"
+)
+
+// Rows of ours that the reference does not have, in the column for everything else: geneses by group, and operations
+// that wait for their parents by id.
+var (
+	genesisScope = [16]byte([]byte("group-genesis-v1"))
+	pendingScope = [16]byte([]byte("group-pending-op"))
+)
+
+func (s *Service) readGenesis(ctx context.Context, id domain.GroupID) (genesis wire.GroupGenesis, found bool, err error) {
+	raw, found, err := store.Generic.Get(ctx, s.opts.DB, store.GenericKey{Scope: genesisScope, Fragment: id})
+	if err != nil || !found {
+		return genesis, false, err
+	}
+	if genesis, err = wire.Decode[wire.GroupGenesis](raw); err != nil {
+		return genesis, false, errkind.Corrupt.Errorf("genesis of group %s: %w", id, err)
+	}
+	return genesis, true, nil
+}
+
+// putGenesis adds a group as its genesis makes it.
+func putGenesis(b *store.Batch, genesis wire.GroupGenesis) error {
+	raw, err := wire.Encode(genesis)
+	if err != nil {
+		return err
+	}
+	store.Generic.Put(b, store.GenericKey{Scope: genesisScope, Fragment: genesis.Group}, raw)
+	store.GroupMeta.Put(b, genesis.Group, wire.GroupMeta{
+		AppKey: genesis.AppKey, TargetApplicationID: genesis.Target, UpgradePolicy: genesis.Policy,
+		CreatedAt: genesis.CreatedAt, AdminIdentity: genesis.Creator, AutoJoin: genesis.AutoJoin,
+	})
+	store.GroupMember.Put(b, store.GroupMemberKey{Group: genesis.Group, Member: genesis.Creator},
+		wire.GroupMember{Role: domain.RoleAdmin})
+	return b.Err()
+}
+
+// load reads a group: genesis, log, and what waits for parents. Signatures were verified before anything was stored.
+func (s *Service) load(ctx context.Context, g *group) error {
+	genesis, found, err := s.readGenesis(ctx, g.id)
+	if err != nil {
+		return err
+	}
+	if !found {
+		return errkind.NotFound.Errorf("group '%s' not found", g.id.Debug())
+	}
+	g.genesis = genesis
+	g.engine = governance.NewEngine(governance.Genesis{
+		Founder: genesis.Creator, AppKey: genesis.AppKey, Target: genesis.Target, Policy: genesis.Policy,
+	}, nil)
+	g.dag = dag.New[held](dag.Limits{Entries: maxPending, Bytes: maxPendingBytes, Parents: wire.MaxGroupOpParents})
+	g.numbers = make(map[domain.Hash]uint64)
+	g.nonces = make(map[domain.PublicKey]uint64)
+	err = store.GroupOpLog.Scan(ctx, s.opts.DB, wire.GroupOpLogPrefix(g.id), func(k store.GroupOpKey, raw wire.Bytes) error {
+		op, err := readOp(g.id, raw)
+		if err == nil {
+			_, err = g.engine.Add(op)
+		}
+		if err != nil {
+			return errkind.Corrupt.Errorf("log of group %s, entry %d: %w", g.id, k.Sequence, err)
+		}
+		g.dag.Restore(op.ID, op.Parents)
+		g.took(op, k.Sequence)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	g.state = g.engine.State()
+	if err := s.loadPending(ctx, g); err != nil {
+		return err
+	}
+	g.loaded = true
+	return nil
+}
+
+// took remembers an operation that is in the log.
+func (g *group) took(op governance.Op, sequence uint64) {
+	g.numbers[op.ID] = sequence
+	g.nonces[op.Author] = max(g.nonces[op.Author], op.Nonce)
+}
+
+func (s *Service) loadPending(ctx context.Context, g *group) error {
+	return store.Generic.Scan(ctx, s.opts.DB, pendingScope[:], func(k store.GenericKey, raw []byte) error {
+		signed, err := wire.DecodeSignedGroupOp(raw)
+		if err != nil {
+			return errkind.Corrupt.Errorf("pending operation %x: %w", k.Fragment, err)
+		}
+		if signed.Group != g.id {
+			return nil
+		}
+		op, err := governance.ReadOp(g.id, signed)
+		if err != nil {
+			return errkind.Corrupt.Errorf("pending operation %x: %w", k.Fragment, err)
+		}
+		g.nonces[op.Author] = max(g.nonces[op.Author], op.Nonce)
+		// Whoever sent it is forgotten; all that was left over counts as one source's.
+		_, err = g.dag.Add(dag.Entry[held]{ID: op.ID, Parents: op.Parents, Payload: held{op, raw}}, "", len(raw))
+		return err
+	})
+}
+
+func readOp(group domain.GroupID, raw []byte) (governance.Op, error) {
+	signed, err := wire.DecodeSignedGroupOp(raw)
+	if err != nil {
+		return governance.Op{}, err
+	}
+	return governance.ReadOp(group, signed)
+}
+
+// raw reads encoded operations from the log; unknown ones are left out.
+func (s *Service) raw(ctx context.Context, g *group, ids []domain.Hash) ([][]byte, error) {
+	var keys []store.GroupOpKey
+	for _, id := range ids {
+		if sequence, known := g.numbers[id]; known {
+			keys = append(keys, store.GroupOpKey{Group: g.id, Sequence: sequence})
+		}
+	}
+	rows, err := store.GroupOpLog.GetMany(ctx, s.opts.DB, keys)
+	if err != nil {
+		return nil, err
+	}
+	out := make([][]byte, len(rows))
+	for i, row := range rows {
+		if row == nil {
+			return nil, errkind.Corrupt.Errorf("log of group %s has no entry %d", g.id, keys[i].Sequence)
+		}
+		out[i] = *row
+	}
+	return out, nil
+}

@@ -1,0 +1,42 @@
+package govern_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/calimero-go/core/tests/govern"
+	"github.com/calimero-go/core/tests/harness"
+)
+
+// TestHistories runs what `make govern` runs, and makes sure that the histories contain what they are for.
+func TestHistories(t *testing.T) {
+	t.Parallel()
+	report := govern.Run(t.Context(), govern.Options{From: 1, Seeds: harness.Scale(1000, 20_000)})
+	var out strings.Builder
+	report.Print(&out, 0)
+	require.Empty(t, report.Failures, out.String())
+	s := report.Stats
+	require.Equal(t, harness.Scale(1000, 20_000), s.Histories)
+	for name, n := range map[string]int{
+		"issued": s.Issued, "refused": s.Refused, "forged": s.Forged, "void": s.Void, "repeated": s.Repeated, "lost": s.Lost,
+		"waited": s.Waited, "partitions": s.Partitions, "restarts": s.Restarts, "failed commits": s.Failures,
+	} {
+		require.Greater(t, n, 100, name)
+	}
+	t.Log(out.String())
+}
+
+// TestSeedDecidesEverything: a history runs twice the same.
+func TestSeedDecidesEverything(t *testing.T) {
+	t.Parallel()
+	trace := func() string {
+		var out strings.Builder
+		govern.Run(t.Context(), govern.Options{From: 7, Seeds: 5, Parallel: 1, Trace: &out})
+		return out.String()
+	}
+	first := trace()
+	require.Contains(t, first, "forged")
+	require.Equal(t, first, trace())
+}
