@@ -2,7 +2,6 @@ package contexts
 
 import (
 	"context"
-	"time"
 
 	"github.com/calimero-go/core/core/identity"
 	"github.com/calimero-go/core/core/store"
@@ -42,16 +41,17 @@ func (m *manager) create(ctx context.Context, req CreateRequest) (CreateResponse
 	if err != nil {
 		return CreateResponse{}, err
 	}
-	id, err := m.newContextID(ctx, req.Seed)
+	secret, err := m.newContextSecret(ctx, req.Seed)
 	if err != nil {
 		return CreateResponse{}, err
 	}
+	id := domain.ContextID(secret.Public())
 	e := m.entry(id)
 	if err := e.acquire(ctx); err != nil {
 		return CreateResponse{}, err
 	}
 	defer e.release()
-	if err := m.createLocked(ctx, e, member, req); err != nil {
+	if err := m.createLocked(ctx, e, secret, member, req); err != nil {
 		e.forget()
 		return CreateResponse{}, err
 	}
@@ -81,30 +81,34 @@ func creator(secret *[32]byte) (domain.PrivateKey, error) {
 // contextIDTries is how often a fresh id is drawn when the one before was taken.
 const contextIDTries = 5
 
-func (m *manager) newContextID(ctx context.Context, seed *domain.Hash) (domain.ContextID, error) {
+// newContextSecret draws the key whose public half is the id of a new context. It signs the genesis of the context's own
+// group and is thrown away.
+func (m *manager) newContextSecret(ctx context.Context, seed *domain.Hash) (domain.PrivateKey, error) {
+	taken := func(secret domain.PrivateKey) (bool, error) {
+		return store.ContextMeta.Has(ctx, m.opts.DB, domain.ContextID(secret.Public()))
+	}
 	if seed != nil {
-		id := identity.ContextIDFromSeed(*seed)
-		taken, err := store.ContextMeta.Has(ctx, m.opts.DB, id)
-		if err == nil && taken {
+		secret := identity.ContextSecretFromSeed(*seed)
+		there, err := taken(secret)
+		if err == nil && there {
 			err = errkind.AlreadyExists.Errorf("seed resulted in an already existing context")
 		}
-		return id, err
+		return secret, err
 	}
 	for range contextIDTries {
 		secret, err := domain.NewPrivateKey()
 		if err != nil {
-			return domain.ContextID{}, err
+			return domain.PrivateKey{}, err
 		}
-		id := domain.ContextID(secret.Public())
-		taken, err := store.ContextMeta.Has(ctx, m.opts.DB, id)
-		if err != nil || !taken {
-			return id, err
+		there, err := taken(secret)
+		if err != nil || !there {
+			return secret, err
 		}
 	}
-	return domain.ContextID{}, errkind.Internal.Errorf("failed to derive a context id after %d tries", contextIDTries)
+	return domain.PrivateKey{}, errkind.Internal.Errorf("failed to derive a context id after %d tries", contextIDTries)
 }
 
-func (m *manager) createLocked(ctx context.Context, e *entry, member domain.PrivateKey, req CreateRequest) error {
+func (m *manager) createLocked(ctx context.Context, e *entry, secret, member domain.PrivateKey, req CreateRequest) error {
 	if taken, err := store.ContextMeta.Has(ctx, m.opts.DB, e.id); err != nil {
 		return err
 	} else if taken {
@@ -119,7 +123,7 @@ func (m *manager) createLocked(ctx context.Context, e *entry, member domain.Priv
 	}
 	b := m.opts.DB.Batch()
 	defer b.Abandon()
-	if err := m.putOwnGroup(b, e.id, req.Application, member); err != nil {
+	if err := m.putOwnGroup(ctx, b, secret, member, req); err != nil {
 		return err
 	}
 	h := newHost(m, e)
@@ -130,11 +134,6 @@ func (m *manager) createLocked(ctx context.Context, e *entry, member domain.Priv
 	}
 	st.put(b, e.id)
 	store.ContextConfig.Put(b, e.id, wire.ContextConfig{})
-	if req.Alias != nil {
-		if err := putAlias(b, e.id, *req.Alias); err != nil {
-			return err
-		}
-	}
 	if err := b.Commit(context.WithoutCancel(ctx)); err != nil {
 		return err
 	}
@@ -172,37 +171,41 @@ func (m *manager) initState(ctx context.Context, b *store.Batch, e *entry, h *ho
 	return st, err
 }
 
-// putOwnGroup adds the group that a context without one gets: same id, the creator as its admin, both with keys, and
+// putOwnGroup begins the group that a context without one gets: same id, the creator as its admin, both with keys, and
 // the context registered in it as open.
-func (m *manager) putOwnGroup(b *store.Batch, id domain.ContextID, app domain.ApplicationID, member domain.PrivateKey) error {
+func (m *manager) putOwnGroup(ctx context.Context, b *store.Batch, secret, member domain.PrivateKey, req CreateRequest) error {
+	id, pk := domain.ContextID(secret.Public()), member.Public()
+	group := domain.GroupID(id)
+	ops := []wire.GroupOp{
+		wire.OpContextRegistered{Context: id},
+		wire.OpContextVisibilitySet{Context: id, Mode: domain.VisibilityOpen, Creator: pk},
+	}
+	if req.Alias != nil {
+		alias, err := domain.ParseAlias(*req.Alias)
+		if err != nil {
+			return errkind.Invalid.Errorf("alias %q: %w", *req.Alias, err)
+		}
+		ops = append(ops, wire.OpContextAliasSet{Context: id, Alias: string(alias)})
+	}
+	genesis, err := wire.GroupGenesis{
+		Kind: wire.GenesisCertified, Group: group, Creator: pk, Target: req.Application,
+		Policy: domain.UpgradePolicy{Mode: domain.UpgradeAutomatic}, CreatedAt: uint64(m.opts.Now().Unix()), AutoJoin: true,
+	}.Sign(member, &secret)
+	if err != nil {
+		return err
+	}
+	if err := m.opts.Groups.Begin(ctx, b, genesis, member, ops...); err != nil {
+		return err
+	}
 	groupSender, err := domain.NewPrivateKey()
 	if err != nil {
 		return err
 	}
-	group, pk := domain.GroupID(id), member.Public()
-	inGroup := store.GroupContextKey{Group: group, Context: id}
-	store.GroupMeta.Put(b, group, wire.GroupMeta{
-		TargetApplicationID: app, UpgradePolicy: domain.UpgradePolicy{Mode: domain.UpgradeAutomatic},
-		CreatedAt: uint64(time.Now().Unix()), AdminIdentity: pk, AutoJoin: true,
-	})
 	store.GroupMember.Put(b, store.GroupMemberKey{Group: group, Member: pk},
 		wire.GroupMember{Role: domain.RoleAdmin, PrivateKey: &member, SenderKey: &groupSender})
-	store.GroupContext.Put(b, inGroup, store.Unit{})
 	store.ContextGroup.Put(b, id, wire.ID32(group))
-	store.GroupContextVisibility.Put(b, inGroup,
-		wire.GroupContextVisibility{Mode: domain.VisibilityOpen, Creator: pk})
 	if err := m.opts.Identity.PutOwn(b, id, member); err != nil {
 		return err
 	}
-	return b.Err()
-}
-
-// putAlias names the context in its group, as the reference does.
-func putAlias(b *store.Batch, id domain.ContextID, text string) error {
-	alias, err := domain.ParseAlias(text)
-	if err != nil {
-		return errkind.Invalid.Errorf("alias %q: %w", text, err)
-	}
-	store.GroupContextAlias.Put(b, store.GroupContextKey{Group: domain.GroupID(id), Context: id}, wire.Text(alias))
 	return b.Err()
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/calimero-go/core/core/actor"
 	"github.com/calimero-go/core/core/blobs"
 	"github.com/calimero-go/core/core/contexts/executor"
+	"github.com/calimero-go/core/core/groups"
 	"github.com/calimero-go/core/core/identity"
 	"github.com/calimero-go/core/core/store"
 	"github.com/calimero-go/core/core/wire"
@@ -57,6 +58,8 @@ type Options struct {
 	Blobs    *blobs.Store
 	Identity *identity.Service
 	Executor *executor.Executor
+	// Groups keeps the groups that govern contexts; nil = of this manager's own, which publishes nothing.
+	Groups *groups.Service
 	// Modules finds the module of an application.
 	Modules Modules
 	// XCall is XCallAny when empty. XCallDepth (8) bounds chains, XCallCalls (100) the calls of one request; handlers
@@ -103,6 +106,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.Groups == nil {
+		o.Groups = groups.New(groups.Options{DB: o.DB, Logger: o.Logger})
 	}
 	if o.HotRows == 0 {
 		o.HotRows = DefaultHotRows

@@ -232,7 +232,5 @@ func (m *manager) detach(ctx context.Context, b *store.Batch, group domain.Group
 	if err != nil || others {
 		return err
 	}
-	store.GroupMeta.Delete(b, group)
-	store.GroupMember.DeletePrefix(b, wire.RowGroupMember.Prefix(group))
-	return nil
+	return m.opts.Groups.Forget(ctx, b, group)
 }

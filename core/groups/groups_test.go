@@ -287,6 +287,56 @@ func TestCommitFails(t *testing.T) {
 	require.Equal(t, groups.Taken, r.receive(raw)[0].Outcome)
 }
 
+// TestBegin: a new group is part of its creator's batch, and is published with it or not at all.
+func TestBegin(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	ctx, secret := t.Context(), domain.PrivateKey{9}
+	id := domain.GroupID(secret.Public())
+	context := domain.ContextID(id)
+	genesis, err := wire.GroupGenesis{Kind: wire.GenesisCertified, Group: id, Creator: member.Public()}.Sign(member, &secret)
+	require.NoError(t, err)
+	begin := func() *store.Batch {
+		b := r.db.Batch()
+		require.NoError(t, r.service.Begin(ctx, b, genesis, member, wire.OpContextRegistered{Context: context},
+			wire.OpContextVisibilitySet{Context: context, Creator: member.Public()}))
+		return b
+	}
+	begin().Abandon()
+	require.Empty(t, r.sent)
+	_, err = r.service.State(ctx, id)
+	require.ErrorIs(t, err, errkind.NotFound)
+	require.NoError(t, begin().Commit(ctx))
+	require.Len(t, r.sent, 2)
+	require.Equal(t, []domain.Hash{r.sent[0].ID}, r.sent[1].Parents)
+	for range 2 {
+		state, err := r.service.State(ctx, id)
+		require.NoError(t, err)
+		require.Equal(t, map[domain.ContextID]bool{context: true}, state.Contexts)
+		require.True(t, has(t, r, store.GroupContextVisibility, store.GroupContextKey{Group: id, Context: context}))
+		r.restart()
+	}
+	b := r.db.Batch()
+	require.ErrorIs(t, r.service.Begin(ctx, b, genesis, member), errkind.AlreadyExists)
+	b.Abandon()
+	b = r.db.Batch()
+	require.ErrorIs(t, r.service.Begin(ctx, b, r.genesis, member, wire.OpNoop{}), errkind.AlreadyExists)
+	require.NoError(t, r.service.Forget(ctx, b, id))
+	require.NoError(t, b.Commit(ctx))
+	_, err = r.service.State(ctx, id)
+	require.ErrorIs(t, err, errkind.NotFound)
+	rows := 0
+	require.NoError(t, r.disk.Scan(ctx, storage.Prefix(string(wire.ColumnGroup), nil), func(items []storage.Item) error {
+		for _, item := range items {
+			if string(item.Key[1:33]) == string(id[:]) {
+				rows++
+			}
+		}
+		return nil
+	}))
+	require.Zero(t, rows, "nothing of it is left")
+}
+
 func TestIssueRefuses(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)

@@ -2,9 +2,11 @@ package groups
 
 import (
 	"context"
+	"errors"
 	"math"
 
 	"github.com/calimero-go/core/core/governance"
+	"github.com/calimero-go/core/core/store"
 	"github.com/calimero-go/core/core/wire"
 	"github.com/calimero-go/core/plugin-sdk/domain"
 	"github.com/calimero-go/core/plugin-sdk/errkind"
@@ -18,44 +20,126 @@ const maxHeads = 64
 // ever what names one.
 func (s *Service) Issue(ctx context.Context, id domain.GroupID, key domain.PrivateKey, body wire.GroupOp) (op domain.Hash, err error) {
 	err = s.with(ctx, id, func(g *group) error {
-		unsigned, err := g.next(key.Public(), body)
-		if err != nil {
-			return err
-		}
-		if code := g.try(unsigned); code != governance.Applied {
-			return refusal(id, code)
-		}
-		signed, err := unsigned.Sign(key)
-		if err != nil {
-			return err
-		}
-		raw, err := wire.Encode(signed)
-		if err != nil {
-			return err
-		}
-		made, err := readOp(id, raw) // as everybody will read it
+		made, err := g.make(key, body)
 		if err != nil {
 			return err
 		}
 		t := s.begin(g)
 		defer t.batch.Abandon()
-		if err := t.add(held{made, raw}, ""); err != nil {
-			return err
-		}
-		if err := t.failed[made.ID]; err != nil {
+		if err := t.addOwn(made); err != nil {
 			g.forget()
 			return err
 		}
 		if err := t.commit(ctx); err != nil {
 			return err
 		}
-		op = made.ID
-		if s.opts.Publish != nil {
-			s.opts.Publish(Published{Group: id, ID: made.ID, Parents: made.Parents, Raw: raw})
-		}
+		op = made.op.ID
+		t.publish()
 		return nil
 	})
 	return op, err
+}
+
+// Begin adds a new group to a batch of the caller's: its genesis, which must be signed, and first operations of its
+// creator. They are published when the batch is committed. Until then nothing else may be done with the group.
+func (s *Service) Begin(ctx context.Context, b *store.Batch, genesis wire.GroupGenesis, creator domain.PrivateKey,
+	bodies ...wire.GroupOp) error {
+	if err := genesis.Verify(); err != nil {
+		return err
+	}
+	if _, found, err := s.readGenesis(ctx, genesis.Group); err != nil {
+		return err
+	} else if found {
+		return errkind.AlreadyExists.Errorf("group '%s' already exists", genesis.Group.Debug())
+	}
+	if err := putGenesis(b, genesis); err != nil {
+		return err
+	}
+	g := &group{id: genesis.Group}
+	g.begin(genesis)
+	t := s.begin(g)
+	t.batch.Abandon()
+	t.batch = b
+	for _, body := range bodies {
+		made, err := g.make(creator, body)
+		if err != nil {
+			return err
+		}
+		if err := t.addOwn(made); err != nil {
+			return err
+		}
+	}
+	if _, err := t.stage(ctx); err != nil {
+		return err
+	}
+	b.AfterCommit(func(err error) {
+		if err == nil {
+			t.tell()
+			t.publish()
+		}
+	})
+	return nil
+}
+
+// Forget adds the removal of a group from this node to a batch of the caller's. Nobody else learns of it.
+func (s *Service) Forget(ctx context.Context, b *store.Batch, id domain.GroupID) error {
+	err := s.with(ctx, id, func(g *group) error {
+		deleteContextRows(b, id, g.engine.State())
+		return nil
+	})
+	if err != nil && !errors.Is(err, errkind.NotFound) { // without a genesis there are rows only
+		return err
+	}
+	deleteRows(b, id)
+	store.GroupOpLog.DeletePrefix(b, wire.GroupOpLogPrefix(id))
+	store.GroupOpHead.Delete(b, id)
+	store.GroupLocalNonce.DeletePrefix(b, wire.RowGroupLocalNonce.Prefix(id))
+	store.Generic.Delete(b, store.GenericKey{Scope: genesisScope, Fragment: id})
+	b.AfterCommit(func(error) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.groups, id)
+	})
+	return b.Err()
+}
+
+// make makes an operation, unless its author has not the right.
+func (g *group) make(key domain.PrivateKey, body wire.GroupOp) (held, error) {
+	unsigned, err := g.next(key.Public(), body)
+	if err != nil {
+		return held{}, err
+	}
+	if code := g.try(unsigned); code != governance.Applied {
+		return held{}, refusal(g.id, code)
+	}
+	signed, err := unsigned.Sign(key)
+	if err != nil {
+		return held{}, err
+	}
+	raw, err := wire.Encode(signed)
+	if err != nil {
+		return held{}, err
+	}
+	op, err := readOp(g.id, raw) // as everybody will read it
+	return held{op, raw}, err
+}
+
+// addOwn takes an operation made here.
+func (t *taking) addOwn(h held) error {
+	if err := t.add(h, ""); err != nil {
+		return err
+	}
+	return t.failed[h.op.ID]
+}
+
+// publish hands what was taken to the peers' side, after the commit.
+func (t *taking) publish() {
+	if t.s.opts.Publish == nil {
+		return
+	}
+	for _, h := range t.taken {
+		t.s.opts.Publish(Published{Group: t.g.id, ID: h.op.ID, Parents: h.op.Parents, Raw: h.raw})
+	}
 }
 
 // next gives an operation its place: after the heads, with a nonce above all that were seen of its author.

@@ -54,13 +54,7 @@ func (s *Service) load(ctx context.Context, g *group) error {
 	if !found {
 		return errkind.NotFound.Errorf("group '%s' not found", g.id.Debug())
 	}
-	g.genesis = genesis
-	g.engine = governance.NewEngine(governance.Genesis{
-		Founder: genesis.Creator, AppKey: genesis.AppKey, Target: genesis.Target, Policy: genesis.Policy,
-	}, nil)
-	g.dag = dag.New[held](dag.Limits{Entries: maxPending, Bytes: maxPendingBytes, Parents: wire.MaxGroupOpParents})
-	g.numbers = make(map[domain.Hash]uint64)
-	g.nonces = make(map[domain.PublicKey]uint64)
+	g.begin(genesis)
 	err = store.GroupOpLog.Scan(ctx, s.opts.DB, wire.GroupOpLogPrefix(g.id), func(k store.GroupOpKey, raw wire.Bytes) error {
 		op, err := readOp(g.id, raw)
 		if err == nil {
@@ -82,6 +76,18 @@ func (s *Service) load(ctx context.Context, g *group) error {
 	}
 	g.loaded = true
 	return nil
+}
+
+// begin makes the group what its genesis says.
+func (g *group) begin(genesis wire.GroupGenesis) {
+	g.genesis = genesis
+	g.engine = governance.NewEngine(governance.Genesis{
+		Founder: genesis.Creator, AppKey: genesis.AppKey, Target: genesis.Target, Policy: genesis.Policy,
+	}, nil)
+	g.dag = dag.New[held](dag.Limits{Entries: maxPending, Bytes: maxPendingBytes, Parents: wire.MaxGroupOpParents})
+	g.numbers = make(map[domain.Hash]uint64)
+	g.nonces = make(map[domain.PublicKey]uint64)
+	g.state = g.engine.State()
 }
 
 // took remembers an operation that is in the log.

@@ -171,16 +171,9 @@ func (t *taking) commit(ctx context.Context) (err error) {
 			t.g.forget()
 		}
 	}()
-	now := t.g.state
-	if len(t.taken) > 0 {
-		now = t.g.engine.State()
-		if err := t.s.putRows(ctx, t.batch, t.g, t.g.state, now); err != nil {
-			return err
-		}
-		putNonces(t.batch, t.g.id, t.nonces)
-		store.GroupOpHead.Put(t.batch, t.g.id, wire.GroupOpHead{
-			Sequence: uint64(t.g.engine.Len()), DagHeads: t.g.engine.Heads(),
-		})
+	now, err := t.stage(ctx)
+	if err != nil {
+		return err
 	}
 	if t.batch.Len() > 0 {
 		if err := t.batch.Commit(context.WithoutCancel(ctx)); err != nil {
@@ -188,10 +181,31 @@ func (t *taking) commit(ctx context.Context) (err error) {
 		}
 	}
 	t.g.state = now
+	t.tell()
+	return nil
+}
+
+// stage adds what the operations changed to the batch, and returns the state that it makes.
+func (t *taking) stage(ctx context.Context) (*governance.State, error) {
+	if len(t.taken) == 0 {
+		return t.g.state, t.batch.Err()
+	}
+	now := t.g.engine.State()
+	if err := t.s.putRows(ctx, t.batch, t.g, t.g.state, now); err != nil {
+		return nil, err
+	}
+	putNonces(t.batch, t.g.id, t.nonces)
+	store.GroupOpHead.Put(t.batch, t.g.id, wire.GroupOpHead{
+		Sequence: uint64(t.g.engine.Len()), DagHeads: t.g.engine.Heads(),
+	})
+	return now, t.batch.Err()
+}
+
+// tell reports what changed, after the commit.
+func (t *taking) tell() {
 	if len(t.changes) > 0 && t.s.opts.Changed != nil {
 		t.s.opts.Changed(t.g.id, t.changes)
 	}
-	return nil
 }
 
 // receipt fills in how it ended.

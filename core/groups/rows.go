@@ -16,12 +16,7 @@ import (
 func (s *Service) putRows(ctx context.Context, b *store.Batch, g *group, was, now *governance.State) error {
 	if now.Deleted {
 		deleteRows(b, g.id)
-		for in := range was.Allowlists {
-			store.GroupContextAllowlist.Delete(b, inGroup(g.id, in))
-		}
-		for in := range was.ContextCaps {
-			store.GroupContextMemberCaps.Delete(b, inGroup(g.id, in))
-		}
+		deleteContextRows(b, g.id, was)
 		return b.Err()
 	}
 	if err := s.putMembers(ctx, b, g.id, was.Members, now.Members); err != nil {
@@ -158,6 +153,16 @@ func deleteRows(b *store.Batch, id domain.GroupID) {
 	store.GroupContextLastMigration.DeletePrefix(b, wire.RowGroupContextLastMigration.Prefix(id))
 	store.GroupContextAlias.DeletePrefix(b, wire.RowGroupContextAlias.Prefix(id))
 	store.GroupChild.DeletePrefix(b, wire.GroupChildPrefix(id))
+}
+
+// deleteContextRows removes the rows whose prefixes name a context too.
+func deleteContextRows(b *store.Batch, id domain.GroupID, was *governance.State) {
+	for in := range was.Allowlists {
+		store.GroupContextAllowlist.Delete(b, inGroup(id, in))
+	}
+	for in := range was.ContextCaps {
+		store.GroupContextMemberCaps.Delete(b, inGroup(id, in))
+	}
 }
 
 // putNonces writes the greatest nonce of each author in the log or waiting, as far as it grew.

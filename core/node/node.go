@@ -19,6 +19,7 @@ import (
 	"github.com/calimero-go/core/core/config"
 	"github.com/calimero-go/core/core/contexts"
 	"github.com/calimero-go/core/core/contexts/executor"
+	"github.com/calimero-go/core/core/groups"
 	"github.com/calimero-go/core/core/identity"
 	"github.com/calimero-go/core/core/network"
 	"github.com/calimero-go/core/core/pluginhost"
@@ -53,6 +54,7 @@ type Node struct {
 	db       *store.DB
 	blobs    *blobs.Store
 	identity *identity.Service
+	groups   *groups.Service
 	apps     *apps.Service
 	executor *executor.Executor
 	contexts *contexts.Client
@@ -156,6 +158,7 @@ func (n *Node) openData(ctx context.Context) error {
 	n.db = store.Open(store.MetricsWrap(pluginhost.Storage(n.storage), n.reg), store.Options{Registerer: n.reg, Logger: n.log,
 		CacheBytes: int(n.cfg.Store.CacheBytes)})
 	n.identity = identity.New(n.db)
+	n.groups = groups.New(groups.Options{DB: n.db, Logger: n.log})
 	var err error
 	if n.blobs, err = blobs.Open(ctx, n.db, n.cfg.Node.Blobs, blobs.Options{Logger: n.log}); err != nil {
 		return fmt.Errorf("open blobs: %w", err)
@@ -176,8 +179,9 @@ func (n *Node) openData(ctx context.Context) error {
 func (n *Node) startActors() (stop func()) {
 	x := n.cfg.Execution
 	manager := contexts.New(contexts.Options{
-		DB: n.db, Blobs: n.blobs, Identity: n.identity, Executor: n.executor, Modules: modules{n.apps},
-		XCall: contexts.XCallPolicy(x.XCall), XCallDepth: x.XCallDepth, XCallCalls: x.XCallCount,
+		DB: n.db, Blobs: n.blobs, Identity: n.identity, Executor: n.executor, Groups: n.groups,
+		Modules: modules{n.apps},
+		XCall:   contexts.XCallPolicy(x.XCall), XCallDepth: x.XCallDepth, XCallCalls: x.XCallCount,
 		Registerer: n.reg, Logger: n.log,
 	})
 	n.contexts = manager.Client()
