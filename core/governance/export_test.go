@@ -1,6 +1,10 @@
 package governance
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/calimero-go/core/plugin-sdk/domain"
+)
 
 // MarkEvery lets a test have marks often.
 func (g *Engine) MarkEvery(n int) { g.markEvery = n }
@@ -66,4 +70,11 @@ func Invariants(g Genesis, inherited Inherited, ops []Op) error {
 		return fmt.Errorf("no admin is left")
 	}
 	return nil
+}
+
+// Assume makes an identity a member before the first operation.
+func (g *Engine) Assume(who domain.PublicKey, role domain.MemberRole) {
+	for _, s := range []*snapshot{g.now, g.marks[0].state} {
+		s.members[who] = memberState{present: true, role: role, written: true}
+	}
 }
