@@ -19,6 +19,8 @@ type contextCommand struct {
 	Delete   contextDelete   `cmd:"" aliases:"del" help:"Delete a context and its state from this node."`
 	Use      contextUse      `cmd:"" help:"Use a context when no other is named (the alias default)."`
 	Sync     contextSync     `cmd:"" help:"Ask for a context's news at once."`
+	Invite   contextInvite   `cmd:"" help:"Make an invitation to a context; it is printed as JSON."`
+	Join     contextJoin     `cmd:"" help:"Join a context with an invitation."`
 	Identity identityCommand `cmd:"" help:"Identities of a context."`
 
 	Alias contextAliasCommand `cmd:"" help:"Names of contexts on this node."`
@@ -263,6 +265,108 @@ func (s *contextSync) Run(ctx context.Context, c *cli) error {
 		return c.json(answer)
 	}
 	return c.say("sync was asked for")
+}
+
+type contextInvite struct {
+	Context  string `short:"c" help:"Id or alias; default: the one in use, or the only one."`
+	As       string `help:"Identity that invites: key or alias; default: the one in use, or the node's own."`
+	ValidFor uint64 `default:"3600" help:"Seconds for which the invitation is valid."`
+}
+
+func (i *contextInvite) Run(ctx context.Context, c *cli) error {
+	n, id, err := c.inContext(ctx, i.Context)
+	if err != nil {
+		return err
+	}
+	inviter, err := n.identity(ctx, id, i.As)
+	if err != nil {
+		return err
+	}
+	answer, err := n.ask(ctx, http.MethodPost, "/admin-api/contexts/invite",
+		schema.InviteToContextRequest{ContextID: id, InviterID: inviter, ValidForSeconds: i.ValidFor})
+	if err != nil {
+		return err
+	}
+	if c.Output == "json" {
+		return c.json(answer)
+	}
+	invitation, err := payloadOf[*json.RawMessage](answer)
+	if err != nil {
+		return err
+	}
+	if invitation == nil {
+		return fmt.Errorf("the node does not have context %s", id)
+	}
+	return c.say("%s", *invitation)
+}
+
+type contextJoin struct {
+	Invitation string `arg:"" help:"What context invite printed."`
+	Identity   string `help:"Identity to join as, of identity generate; default: a new one."`
+	Name       string `help:"Alias of the context on this node."`
+	As         string `help:"Alias of the identity in the context."`
+}
+
+func (j *contextJoin) Run(ctx context.Context, c *cli) error {
+	n, err := c.client()
+	if err != nil {
+		return err
+	}
+	invitation := json.RawMessage(j.Invitation)
+	var wrapped struct{ Data json.RawMessage }
+	if err := json.Unmarshal(invitation, &wrapped); err != nil {
+		return fmt.Errorf("the invitation is no JSON: %w", err)
+	}
+	if wrapped.Data != nil { // of --output-format json
+		invitation = wrapped.Data
+	}
+	member, err := j.member(ctx, n)
+	if err != nil {
+		return err
+	}
+	answer, err := n.ask(ctx, http.MethodPost, "/admin-api/contexts/join",
+		map[string]any{"invitation": invitation, "newMemberPublicKey": member})
+	if err != nil {
+		return err
+	}
+	joined, err := payloadOf[schema.JoinedContext](answer)
+	if err != nil {
+		return err
+	}
+	if err := show(c, answer, []string{"CONTEXT", "IDENTITY"}, func(r schema.JoinedContext) [][]string {
+		return [][]string{{r.ContextID.String(), r.MemberPublicKey.String()}}
+	}); err != nil {
+		return err
+	}
+	if j.Name != "" {
+		if err := n.contextAliases().create(ctx, j.Name, joined.ContextID.String(), false); err != nil {
+			return fmt.Errorf("the context was joined, but not named: %w", err)
+		}
+	}
+	if j.As != "" {
+		err := n.identityAliases(joined.ContextID).create(ctx, j.As, joined.MemberPublicKey.String(), false)
+		if err != nil {
+			return fmt.Errorf("the context was joined, but its identity not named: %w", err)
+		}
+	}
+	return nil
+}
+
+// member is the identity to join as.
+func (j *contextJoin) member(ctx context.Context, n *client) (domain.PublicKey, error) {
+	if j.Identity != "" {
+		key, err := domain.ParsePublicKey(j.Identity)
+		if err != nil {
+			return key, fmt.Errorf("identity %q: %w", j.Identity, err)
+		}
+		return key, nil
+	}
+	answer, err := n.post(ctx, "/admin-api/identity/context")
+	if err != nil {
+		return domain.PublicKey{}, err
+	}
+	made, err := payloadOf[schema.NewIdentity](answer)
+	return made.PublicKey, err
 }
 
 type contextDelete struct {

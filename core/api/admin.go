@@ -88,5 +88,9 @@ func (s *Server) certificate(w http.ResponseWriter, _ *http.Request) {
 }
 
 func (s *Server) peers(w http.ResponseWriter, _ *http.Request) {
-	s.answer(w, schema.PeersCount{Count: uint64(max(0, s.deps.Peers()))})
+	count := 0
+	if s.deps.Peers != nil {
+		count = s.deps.Peers.Count()
+	}
+	s.answer(w, schema.PeersCount{Count: uint64(max(0, count))})
 }

@@ -28,7 +28,8 @@ func (s *Server) putBlob(w http.ResponseWriter, r *http.Request) {
 		}
 		expect = &hash
 	}
-	if _, err := domain.ParseContextID(query.Get("context_id")); query.Has("context_id") && err != nil {
+	id, err := domain.ParseContextID(query.Get("context_id"))
+	if query.Has("context_id") && err != nil {
 		fail(w, http.StatusBadRequest, "The provided context_id is not a valid format")
 		return
 	}
@@ -41,6 +42,11 @@ func (s *Server) putBlob(w http.ResponseWriter, r *http.Request) {
 	case err != nil:
 		fail(w, s.failureStatus(w, r, err), "Failed to store blob: "+err.Error())
 	default:
+		if query.Has("context_id") && s.deps.Peers != nil {
+			if err := s.deps.Peers.Announce(r.Context(), id, info.ID, info.Size); err != nil {
+				s.log.Warn("a blob is not announced", "blob", info.ID, "error", err)
+			}
+		}
 		s.answerData(w, schema.Blob{BlobID: info.ID, Size: info.Size})
 	}
 }
@@ -108,6 +114,9 @@ func (s *Server) getBlob(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	blob, err := s.deps.Blobs.Open(r.Context(), id)
+	if errors.Is(err, errkind.NotFound) && r.URL.Query().Has("context_id") && s.deps.Peers != nil {
+		blob, err = s.fetchBlob(r, id)
+	}
 	if s.blobFailed(w, r, err) {
 		return
 	}
@@ -125,6 +134,18 @@ func (s *Server) getBlob(w http.ResponseWriter, r *http.Request) {
 		}
 		panic(http.ErrAbortHandler) // the client must not take it for the whole
 	}
+}
+
+// fetchBlob brings a blob of the context that the query names here.
+func (s *Server) fetchBlob(r *http.Request, id domain.BlobID) (*blobs.Reader, error) {
+	context, err := domain.ParseContextID(r.URL.Query().Get("context_id"))
+	if err != nil {
+		return nil, errkind.Invalid.Wrap(err) // blobOf has read it before
+	}
+	if err := s.deps.Peers.Fetch(r.Context(), context, id); err != nil {
+		return nil, err
+	}
+	return s.deps.Blobs.Open(r.Context(), id)
 }
 
 // patientWriter writes as long as the client takes something within WriteTimeout.

@@ -3,9 +3,11 @@ package api
 import (
 	"fmt"
 	"net/http"
+	"time"
 
 	"github.com/calimero-go/core/core/api/schema"
 	"github.com/calimero-go/core/core/contexts"
+	"github.com/calimero-go/core/core/membership"
 	"github.com/calimero-go/core/plugin-sdk/domain"
 )
 
@@ -215,19 +217,78 @@ func (s *Server) contextGroup(w http.ResponseWriter, r *http.Request) {
 	s.answerData(w, group)
 }
 
-// sync has nobody to sync with and says so as the reference does when it has no peers.
-func (s *Server) sync(w http.ResponseWriter, _ *http.Request) { s.answerData(w, nil) }
+// sync brings contexts together with peers. As in the reference, an id that cannot be read stands for all; what cannot be
+// done now is done as soon as it can, and is no error.
+func (s *Server) sync(w http.ResponseWriter, r *http.Request) {
+	var one *domain.ContextID
+	if id, err := domain.ParseContextID(r.PathValue("context_id")); err == nil {
+		one = &id
+	}
+	if s.deps.Peers != nil {
+		if err := s.deps.Peers.Sync(r.Context(), one); err != nil && r.Context().Err() == nil {
+			s.log.Warn("contexts are not synchronised yet", "error", err)
+		}
+	}
+	s.answerData(w, nil)
+}
 
 func (s *Server) invite(w http.ResponseWriter, r *http.Request) {
-	if s.validJSON(w, r, &schema.InviteToContextRequest{}) {
+	var req schema.InviteToContextRequest
+	if !s.validJSON(w, r, &req) {
+		return
+	}
+	if s.deps.Peers == nil {
 		unavailable(w, "inviting to a context")
+		return
+	}
+	inv, err := s.deps.Peers.Invite(r.Context(), req.ContextID, req.InviterID,
+		time.Duration(req.ValidForSeconds)*time.Second) //nolint:gosec // validated: at most a year
+	switch {
+	case err != nil:
+		s.failure(w, r, err)
+	case inv == nil:
+		s.answerData(w, nil)
+	default:
+		s.answerData(w, sealed(inv))
 	}
 }
 
-func (s *Server) join(w http.ResponseWriter, r *http.Request) {
-	if s.validJSON(w, r, &schema.JoinContextRequest{}) {
-		unavailable(w, "joining a context")
+func sealed(inv *membership.Invitation) schema.SignedOpenInvitation {
+	return schema.SignedOpenInvitation{
+		Invitation: schema.OpenInvitation{
+			InviterIdentity: schema.IntBytes32(inv.Inviter), ContextID: schema.IntBytes32(inv.Target),
+			ExpirationTimestamp: inv.Expiration, SecretSalt: inv.Salt,
+		},
+		InviterSignature: inv.Signature, ApplicationID: (*schema.IntBytes32)(inv.Application),
+		BlobID: (*schema.IntBytes32)(inv.Blob), Source: inv.Source, GroupID: (*schema.IntBytes32)(inv.Group),
 	}
+}
+
+func opened(signed *schema.SignedOpenInvitation) membership.Invitation {
+	inv := membership.Invitation{
+		Signature: signed.InviterSignature, Application: (*domain.ApplicationID)(signed.ApplicationID),
+		Blob: (*domain.BlobID)(signed.BlobID), Source: signed.Source, Group: (*domain.GroupID)(signed.GroupID),
+	}
+	inv.Inviter, inv.Target = domain.PublicKey(signed.Invitation.InviterIdentity), domain.ContextID(signed.Invitation.ContextID)
+	inv.Expiration, inv.Salt = signed.Invitation.ExpirationTimestamp, signed.Invitation.SecretSalt
+	return inv
+}
+
+func (s *Server) join(w http.ResponseWriter, r *http.Request) {
+	var req schema.JoinContextRequest
+	if !s.validJSON(w, r, &req) {
+		return
+	}
+	if s.deps.Peers == nil {
+		unavailable(w, "joining a context")
+		return
+	}
+	inv := opened(&req.Invitation)
+	if err := s.deps.Peers.Join(r.Context(), inv, req.NewMemberPublicKey); err != nil {
+		s.failure(w, r, err)
+		return
+	}
+	s.answerData(w, schema.JoinedContext{ContextID: inv.Target, MemberPublicKey: req.NewMemberPublicKey})
 }
 
 func (s *Server) inviteSpecializedNode(w http.ResponseWriter, r *http.Request) {

@@ -20,6 +20,7 @@ import (
 	"github.com/calimero-go/core/core/blobs"
 	"github.com/calimero-go/core/core/contexts"
 	"github.com/calimero-go/core/core/identity"
+	"github.com/calimero-go/core/core/membership"
 	"github.com/calimero-go/core/core/wire"
 	"github.com/calimero-go/core/plugin-sdk/domain"
 )
@@ -42,6 +43,20 @@ type Contexts interface {
 type ApplicationSetter interface {
 	SetApplication(ctx context.Context, id domain.ContextID, app domain.ApplicationID, executor domain.PublicKey,
 		migrate *string) error
+}
+
+// Peers is what the API needs of other nodes.
+type Peers interface {
+	// Count is the number of connected peers.
+	Count() int
+	// Invite makes an invitation to a context; nil when that is not here.
+	Invite(ctx context.Context, id domain.ContextID, inviter domain.PublicKey, valid time.Duration) (*membership.Invitation, error)
+	Join(ctx context.Context, invitation membership.Invitation, member domain.PublicKey) error
+	// Sync brings a context, or with nil all, together with a peer.
+	Sync(ctx context.Context, id *domain.ContextID) error
+	// Announce tells peers that this node has a blob of a context; Fetch brings one here, kind NotFound when nobody has it.
+	Announce(ctx context.Context, id domain.ContextID, blob domain.BlobID, size uint64) error
+	Fetch(ctx context.Context, id domain.ContextID, blob domain.BlobID) error
 }
 
 // Apps is what the API needs of applications; *apps.Service is one.
@@ -90,8 +105,8 @@ type Deps struct {
 	Apps     Apps
 	Blobs    Blobs
 	Identity Identity
-	// Peers counts the connected peers; nil = 0.
-	Peers func() int
+	// Peers; nil = a node alone, which says so.
+	Peers Peers
 	// Gatherer is shown at /metrics; nil = no such route. Registerer gets the API's own metrics; nil = none.
 	Gatherer   prometheus.Gatherer
 	Registerer prometheus.Registerer
@@ -174,9 +189,6 @@ func New(d Deps, o Options) (*Server, error) {
 	}
 	if d.Logger == nil {
 		d.Logger = slog.New(slog.DiscardHandler)
-	}
-	if d.Peers == nil {
-		d.Peers = func() int { return 0 }
 	}
 	if d.MaySubscribe == nil {
 		d.MaySubscribe = func(context.Context, domain.ContextID) bool { return true }

@@ -105,6 +105,48 @@ func (s *Service) install(ctx context.Context, wasm []byte, record wire.Applicat
 	return id, nil
 }
 
+// Complete makes an application of a record whose module came from a peer: the module is checked as at an installation,
+// and its size noted. A module that cannot run here is refused and removed, kind Invalid or Unsupported; the record stays.
+func (s *Service) Complete(ctx context.Context, id domain.ApplicationID) error {
+	app, found, err := s.Get(ctx, id)
+	if err != nil {
+		return err
+	}
+	if !found {
+		return errkind.NotFound.Errorf("application %s is not installed", id)
+	}
+	wasm, err := s.readBlob(ctx, app.Bytecode)
+	if err == nil {
+		err = s.check(ctx, wasm)
+	}
+	if k := errkind.Of(err); k == errkind.Invalid || k == errkind.Unsupported || k == errkind.TooLarge {
+		return errors.Join(errkind.Invalid.Errorf("application %s: %w", id, err), s.blobs.Delete(ctx, app.Bytecode))
+	}
+	if err != nil {
+		return fmt.Errorf("check application %s: %w", id, err)
+	}
+	app.Size = uint64(len(wasm))
+	if own := domain.WASMApplicationID(app.Bytecode, app.Size, app.Source, app.Metadata); own != id {
+		s.opts.Logger.Info("an application's id cannot be recomputed: its metadata did not come with the invitation",
+			"application", id, "bytecode", app.Bytecode)
+	}
+	b := s.db.Batch()
+	store.Application.Put(b, id, app.ApplicationRecord)
+	if err := b.Commit(ctx); err != nil {
+		return fmt.Errorf("store application %s: %w", id, err)
+	}
+	return nil
+}
+
+func (s *Service) readBlob(ctx context.Context, id domain.BlobID) ([]byte, error) {
+	r, err := s.blobs.Open(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	return s.readModule(r)
+}
+
 func checkRecord(record wire.ApplicationRecord) error {
 	for _, field := range []struct {
 		name  string

@@ -40,6 +40,23 @@ func (s *Store) PutLimit(ctx context.Context, r io.Reader, expect *domain.Hash, 
 	return info, nil
 }
 
+// PutExact is PutLimit for content that must have an id: other content is refused with kind Invalid and leaves nothing.
+func (s *Store) PutExact(ctx context.Context, id domain.BlobID, r io.Reader, limit uint64) (Info, error) {
+	b := s.db.Batch()
+	defer b.Abandon()
+	info, err := s.Add(ctx, b, r, nil, limit)
+	if err != nil {
+		return Info{}, err
+	}
+	if info.ID != id {
+		return Info{}, errkind.Invalid.Errorf("content of blob %s was to come, it is that of %s", id, info.ID)
+	}
+	if err := b.Commit(ctx); err != nil {
+		return Info{}, fmt.Errorf("store blob %s: %w", id, err)
+	}
+	return info, nil
+}
+
 // Add is PutLimit with the metadata in b: the blob appears with b's commit, together with what else is in it. The caller
 // commits b or abandons it.
 func (s *Store) Add(ctx context.Context, b *store.Batch, r io.Reader, expect *domain.Hash, limit uint64) (Info, error) {

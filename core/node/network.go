@@ -57,7 +57,6 @@ func localFolder(c config.Network) string {
 func (n *Node) startNetwork(ctx context.Context, swarm *network.Actor) (stop func(), err error) {
 	tree := actor.NewSupervisor("network", n.log, stopTime)
 	tree.Add(swarm)
-	tree.Add(eventSink{n.network})
 	serving, cancel := context.WithCancel(context.Background())
 	done := tree.ServeBackground(serving)
 	stop = func() {
@@ -71,17 +70,4 @@ func (n *Node) startNetwork(ctx context.Context, swarm *network.Actor) (stop fun
 		return nil, err
 	}
 	return stop, nil
-}
-
-// eventSink takes the events of the network, which nobody needs yet.
-type eventSink struct{ network *network.Client }
-
-func (s eventSink) Serve(ctx context.Context) error {
-	for {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-s.network.Events():
-		}
-	}
 }

@@ -59,6 +59,7 @@ type Node struct {
 	executor *executor.Executor
 	contexts *contexts.Client
 	network  *network.Client
+	manager  *manager
 }
 
 // New makes a node of a configuration; nothing is started.
@@ -75,8 +76,8 @@ func New(cfg *config.Config, opts Options) (*Node, error) {
 // stopTime bounds the orderly end of everything but the plugins, which have budgets of their own.
 const stopTime = 20 * time.Second
 
-// Run starts the node and serves until ctx ends; then it stops in good order: HTTP, network, actors, runtime, auth,
-// storage.
+// Run starts the node and serves until ctx ends; then it stops in good order: HTTP, NodeManager, network, actors,
+// runtime, auth, storage.
 func (n *Node) Run(ctx context.Context) (err error) {
 	start := time.Now()
 	if err := n.startPlugins(ctx); err != nil {
@@ -91,13 +92,19 @@ func (n *Node) Run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	stopActors := n.startActors()
+	actors := n.newActors()
+	if n.manager, err = n.newManager(); err != nil {
+		return err
+	}
+	stopActors := n.startActors(actors)
 	defer stopActors()
 	stopNetwork, err := n.startNetwork(ctx, swarm)
 	if err != nil {
 		return err
 	}
 	defer stopNetwork()
+	stopManager := n.manager.start()
+	defer stopManager()
 	return n.serve(ctx, func() {
 		n.log.Info("Node started successfully", "node", n.cfg.Node.Name, "version", n.opts.Version,
 			"took", time.Since(start).Round(time.Millisecond))
@@ -175,16 +182,24 @@ func (n *Node) openData(ctx context.Context) error {
 	return nil
 }
 
-// startActors runs the actors under a supervisor; the function returned stops them and waits.
-func (n *Node) startActors() (stop func()) {
+// newActors makes the ContextManager. What it commits goes to the NodeManager, which is there before it runs.
+func (n *Node) newActors() *contexts.Actor {
 	x := n.cfg.Execution
-	manager := contexts.New(contexts.Options{
+	a := contexts.New(contexts.Options{
 		DB: n.db, Blobs: n.blobs, Identity: n.identity, Executor: n.executor, Groups: n.groups,
 		Modules: modules{n.apps},
 		XCall:   contexts.XCallPolicy(x.XCall), XCallDepth: x.XCallDepth, XCallCalls: x.XCallCount,
+		OnDelta: func(p contexts.Published) { n.manager.sync.Publish(p) },
+		// The SyncManager has asked, with regard to the delta's place in the history.
+		Authorize:  func(context.Context, domain.ContextID, domain.PublicKey) error { return nil },
 		Registerer: n.reg, Logger: n.log,
 	})
-	n.contexts = manager.Client()
+	n.contexts = a.Client()
+	return a
+}
+
+// startActors runs the actors under a supervisor; the function returned stops them and waits.
+func (n *Node) startActors(manager *contexts.Actor) (stop func()) {
 	tree := suture.New("node", suture.Spec{Timeout: stopTime, EventHook: func(e suture.Event) {
 		n.log.Warn("supervisor", "event", e.String())
 	}})

@@ -70,8 +70,8 @@ func (n *Node) newGuard() (*authroutes.Service, error) {
 func (n *Node) newServer(guard *authroutes.Service) (*api.Server, error) {
 	c := n.cfg.Server
 	deps := api.Deps{
-		Contexts: n.contexts, Apps: n.apps, Blobs: n.blobs, Identity: n.identity, Registerer: n.reg,
-		Peers: func() int { return len(n.network.Peers()) },
+		Contexts: replica{n.contexts, n.manager}, Apps: n.apps, Blobs: n.blobs, Identity: n.identity, Registerer: n.reg,
+		Peers: replica{n.contexts, n.manager},
 		Ready: func(context.Context) error { return n.ready() }, Sessions: api.StoredSessions(n.db),
 		Guard: guard.Guard, Logger: n.log,
 		MaySubscribe: func(ctx context.Context, id domain.ContextID) bool {

@@ -63,7 +63,7 @@ func TestErrorTexts(t *testing.T) {
 func TestMetricNames(t *testing.T) {
 	t.Parallel()
 	src := sources(t)
-	names := regexp.MustCompile(`calimero_[a-z_]+[a-z]`)
+	names := regexp.MustCompile(`\bcalimero_[a-z_]+[a-z]`)
 	pages, err := filepath.Glob(filepath.Join(root, "docs", "*.md"))
 	require.NoError(t, err)
 	deeper, err := filepath.Glob(filepath.Join(root, "docs", "design", "*.md"))

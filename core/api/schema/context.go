@@ -233,6 +233,12 @@ type CreatedContext struct {
 	MemberPublicKey domain.PublicKey `json:"memberPublicKey"`
 }
 
+// JoinedContext is the answer of a join.
+type JoinedContext struct {
+	ContextID       domain.ContextID `json:"contextId"`
+	MemberPublicKey domain.PublicKey `json:"memberPublicKey"`
+}
+
 // Context describes a context.
 type Context struct {
 	ID            domain.ContextID     `json:"id"`

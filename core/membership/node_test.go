@@ -1,0 +1,298 @@
+package membership_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/calimero-go/core/core/contexts"
+	"github.com/calimero-go/core/core/identity"
+	"github.com/calimero-go/core/core/membership"
+	"github.com/calimero-go/core/core/network"
+	"github.com/calimero-go/core/core/store"
+	"github.com/calimero-go/core/core/wire"
+	"github.com/calimero-go/core/plugin-sdk/domain"
+	"github.com/calimero-go/core/plugin-sdk/errkind"
+	"github.com/calimero-go/core/plugin-sdk/storagetest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// lan connects nodes in memory: what one publishes all others judge and handle, and streams are answered with the
+// operations that the other side has. The bytes are the real ones.
+type lan struct {
+	mu    sync.Mutex
+	nodes map[membership.PeerID]*node
+	deaf  map[membership.PeerID]bool // gets and gives nothing
+}
+
+func newLAN() *lan {
+	return &lan{nodes: map[membership.PeerID]*node{}, deaf: map[membership.PeerID]bool{}}
+}
+
+func (l *lan) setDeaf(n *node, deaf bool) {
+	l.mu.Lock()
+	l.deaf[n.id] = deaf
+	l.mu.Unlock()
+	if deaf {
+		return
+	}
+	for _, o := range l.others(n.id) {
+		for topic := range n.subscribed() {
+			o.manager().PeerSubscribed(topic)
+			n.manager().PeerSubscribed(topic)
+		}
+	}
+}
+
+func (l *lan) others(id membership.PeerID) (out []*node) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for other, n := range l.nodes {
+		if other != id && !l.deaf[id] && !l.deaf[other] {
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
+// node is a node with a store, its own identities, and groups.
+type node struct {
+	t        *testing.T
+	lan      *lan
+	id       membership.PeerID
+	db       *store.DB
+	identity *identity.Service
+	clock    func() time.Time
+
+	mu     sync.Mutex
+	topics map[string]bool
+	m      *membership.Manager
+	stop   func()
+	acks   int
+}
+
+func (l *lan) node(t *testing.T, name string) *node {
+	t.Helper()
+	db := store.Open(storagetest.NewMemory(), store.Options{})
+	n := &node{t: t, lan: l, id: membership.PeerID(name), db: db, identity: identity.New(db), clock: time.Now, topics: map[string]bool{}}
+	n.start()
+	t.Cleanup(func() { n.stop() })
+	l.mu.Lock()
+	l.nodes[n.id] = n
+	l.mu.Unlock()
+	return n
+}
+
+func (n *node) start() {
+	m, err := membership.New(membership.Options{
+		DB: n.db, Identity: n.identity, Contexts: n, Network: n, Heartbeat: 50 * time.Millisecond,
+		Now:          func() time.Time { return n.clock() },
+		Acknowledged: func(domain.GroupID, membership.PeerID) { n.mu.Lock(); n.acks++; n.mu.Unlock() },
+	})
+	require.NoError(n.t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	n.mu.Lock()
+	n.m, n.stop = m, func() { cancel(); _ = <-done }
+	n.mu.Unlock()
+	go func() { done <- m.Serve(ctx) }()
+}
+
+func (n *node) restart() {
+	n.stop()
+	n.start()
+}
+
+func (n *node) acknowledged() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.acks
+}
+
+func (n *node) manager() *membership.Manager {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.m
+}
+
+func (n *node) subscribed() map[string]bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	out := map[string]bool{}
+	for t := range n.topics {
+		out[t] = true
+	}
+	return out
+}
+
+func (n *node) Subscribe(_ context.Context, topic string) error {
+	n.mu.Lock()
+	n.topics[topic] = true
+	n.mu.Unlock()
+	for _, o := range n.lan.others(n.id) {
+		if o.subscribed()[topic] {
+			o.manager().PeerSubscribed(topic)
+		}
+	}
+	return nil
+}
+
+func (n *node) Unsubscribe(_ context.Context, topic string) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.topics, topic)
+	return nil
+}
+
+func (n *node) Publish(ctx context.Context, topic string, data []byte) error {
+	for _, o := range n.lan.others(n.id) {
+		if !o.subscribed()[topic] {
+			continue
+		}
+		if verdict, in := o.manager().Validate(ctx, topic, n.id, data); verdict == network.Accept && in != nil {
+			o.manager().Handle(in)
+		}
+	}
+	return nil
+}
+
+func (n *node) OpenStream(_ context.Context, p membership.PeerID, protocol string) (membership.Stream, error) {
+	for _, o := range n.lan.others(n.id) {
+		if o.id == p && protocol == wire.SyncProtocol {
+			return &stream{to: o}, nil
+		}
+	}
+	return nil, errkind.Unavailable.Errorf("no such peer")
+}
+
+// stream answers requests for operations at once.
+type stream struct {
+	to      *node
+	answers [][]byte
+}
+
+func (s *stream) Peer() membership.PeerID { return s.to.id }
+func (s *stream) Close() error            { return nil }
+func (s *stream) Reset()                  {}
+
+func (s *stream) WriteFrame(ctx context.Context, in []byte) error {
+	msg, err := wire.DecodeStream(in)
+	if err != nil {
+		return err
+	}
+	init, ok := msg.(wire.Init)
+	if !ok {
+		return errors.New("no Init")
+	}
+	request, ok := init.Payload.(wire.GroupDeltaRequest)
+	if !ok {
+		return errors.New("no request for an operation")
+	}
+	found, err := s.to.manager().Op(ctx, request)
+	if err != nil {
+		return err
+	}
+	answer := wire.Message{Payload: wire.GroupDeltaNotFound{}}
+	if found != nil {
+		answer.Payload = *found
+	}
+	out, err := wire.EncodeStream(answer)
+	s.answers = append(s.answers, out)
+	return err
+}
+
+func (s *stream) ReadFrame(context.Context, int) ([]byte, error) {
+	if len(s.answers) == 0 {
+		return nil, io.EOF
+	}
+	out := s.answers[0]
+	s.answers = s.answers[1:]
+	return out, nil
+}
+
+// Get, Enter and GroupsChanged stand for the ContextManager: rows, and nothing that runs.
+func (n *node) Get(ctx context.Context, id domain.ContextID) (contexts.Info, error) {
+	meta, found, err := store.ContextMeta.Get(ctx, n.db, id)
+	if err == nil && !found {
+		err = errkind.NotFound.Errorf("context not found")
+	}
+	return contexts.Info{ID: id, Application: meta.ApplicationID}, err
+}
+
+func (n *node) Enter(ctx context.Context, r contexts.EnterRequest) error {
+	b := n.db.Batch()
+	defer b.Abandon()
+	store.ContextMeta.Put(b, r.Context, wire.ContextMeta{ApplicationID: r.Application})
+	if err := n.identity.PutOwn(b, r.Context, r.Member); err != nil {
+		return err
+	}
+	if err := r.Stage(ctx, b); err != nil {
+		return err
+	}
+	return b.Commit(ctx)
+}
+
+func (n *node) GroupsChanged() {}
+
+// create makes the rows of a context with a group of its own, as the ContextManager does.
+func (n *node) create(id domain.ContextID) domain.PublicKey {
+	n.t.Helper()
+	key, err := domain.NewPrivateKey()
+	require.NoError(n.t, err)
+	group, app := domain.GroupID(id), domain.ApplicationID{0xaa}
+	b := n.db.Batch()
+	store.ContextMeta.Put(b, id, wire.ContextMeta{ApplicationID: app})
+	store.Application.Put(b, app, wire.ApplicationRecord{Bytecode: domain.BlobID{0xbb}, Size: 3, Source: "file:///app.wasm"})
+	store.GroupMeta.Put(b, group, wire.GroupMeta{TargetApplicationID: app, AdminIdentity: key.Public()})
+	store.GroupMember.Put(b, store.GroupMemberKey{Group: group, Member: key.Public()},
+		wire.GroupMember{Role: domain.RoleAdmin, PrivateKey: &key})
+	store.GroupContext.Put(b, store.GroupContextKey{Group: group, Context: id}, store.Unit{})
+	store.ContextGroup.Put(b, id, wire.ID32(group))
+	require.NoError(n.t, n.identity.PutOwn(b, id, key))
+	require.NoError(n.t, b.Commit(n.t.Context()))
+	require.NoError(n.t, n.manager().Follow(n.t.Context(), group))
+	return key.Public()
+}
+
+// join joins as a new identity.
+func (n *node) join(inv *membership.Invitation) (domain.PublicKey, error) {
+	member, err := n.identity.NewIdentity(n.t.Context())
+	require.NoError(n.t, err)
+	return member, n.manager().Join(n.t.Context(), *inv, member)
+}
+
+func (n *node) invite(id domain.ContextID, inviter domain.PublicKey, valid time.Duration) *membership.Invitation {
+	n.t.Helper()
+	inv, err := n.manager().Invite(n.t.Context(), id, inviter, valid)
+	require.NoError(n.t, err)
+	require.NotNil(n.t, inv)
+	return inv
+}
+
+// role is what a node knows of a member; false for none.
+func (n *node) role(id domain.ContextID, member domain.PublicKey) (domain.MemberRole, bool) {
+	n.t.Helper()
+	role, found, err := n.manager().Role(n.t.Context(), id, member)
+	require.NoError(n.t, err)
+	return role, found
+}
+
+// knows waits until a node knows all members.
+func (n *node) knows(id domain.ContextID, members ...domain.PublicKey) {
+	n.t.Helper()
+	require.Eventually(n.t, func() bool {
+		for _, m := range members {
+			if _, found, err := n.manager().Role(n.t.Context(), id, m); err != nil || !found {
+				return false
+			}
+		}
+		return true
+	}, 20*time.Second, 2*time.Millisecond)
+}
