@@ -388,9 +388,9 @@ func TestEvilSources(t *testing.T) {
 	one := domain.Hash{1}
 	for name, c := range map[string]struct {
 		want   errkind.Kind
-		answer func(t *testing.T, e *evil, q wire.ExtensionMessage, n int) []wire.ExtensionMessage
+		answer func(t *testing.T, e *evil, q wire.ExtensionMessage) []wire.ExtensionMessage
 	}{
-		"a delta nobody asked for": {errkind.Invalid, func(t *testing.T, e *evil, q wire.ExtensionMessage, _ int) []wire.ExtensionMessage {
+		"a delta nobody asked for": {errkind.Invalid, func(t *testing.T, e *evil, q wire.ExtensionMessage) []wire.ExtensionMessage {
 			switch q.(type) {
 			case wire.HeadsRequest:
 				return heads(one)
@@ -400,31 +400,31 @@ func TestEvilSources(t *testing.T) {
 				return []wire.ExtensionMessage{wire.Deltas{Records: []wire.DeltaRecord{e.record(t, e.delta(t, "x"))}}}
 			}
 		}},
-		"history nobody asked for": {errkind.Invalid, func(_ *testing.T, _ *evil, q wire.ExtensionMessage, _ int) []wire.ExtensionMessage {
+		"history nobody asked for": {errkind.Invalid, func(_ *testing.T, _ *evil, q wire.ExtensionMessage) []wire.ExtensionMessage {
 			if _, ok := q.(wire.HeadsRequest); ok {
 				return heads(one)
 			}
 			return list(wire.HistoryEntry{Delta: domain.Hash{2}, Parents: []domain.Hash{{}}})
 		}},
-		"more history than asked for": {errkind.TooLarge, func(_ *testing.T, _ *evil, q wire.ExtensionMessage, _ int) []wire.ExtensionMessage {
+		"more history than asked for": {errkind.TooLarge, func(_ *testing.T, _ *evil, q wire.ExtensionMessage) []wire.ExtensionMessage {
 			if _, ok := q.(wire.HeadsRequest); ok {
 				return heads(one)
 			}
 			return list(make([]wire.HistoryEntry, 1000)...)
 		}},
-		"too many heads": {errkind.TooLarge, func(*testing.T, *evil, wire.ExtensionMessage, int) []wire.ExtensionMessage {
+		"too many heads": {errkind.TooLarge, func(*testing.T, *evil, wire.ExtensionMessage) []wire.ExtensionMessage {
 			return heads(make([]domain.Hash, 6000)...)
 		}},
-		"too many parents": {errkind.TooLarge, func(_ *testing.T, _ *evil, q wire.ExtensionMessage, _ int) []wire.ExtensionMessage {
+		"too many parents": {errkind.TooLarge, func(_ *testing.T, _ *evil, q wire.ExtensionMessage) []wire.ExtensionMessage {
 			if _, ok := q.(wire.HeadsRequest); ok {
 				return heads(one)
 			}
 			return list(wire.HistoryEntry{Delta: one, Parents: make([]domain.Hash, 5000)})
 		}},
-		"another message": {errkind.Invalid, func(*testing.T, *evil, wire.ExtensionMessage, int) []wire.ExtensionMessage {
+		"another message": {errkind.Invalid, func(*testing.T, *evil, wire.ExtensionMessage) []wire.ExtensionMessage {
 			return []wire.ExtensionMessage{wire.HeadsRequest{}}
 		}},
-		"an endless history": {errkind.Exhausted, func(_ *testing.T, _ *evil, q wire.ExtensionMessage, n int) []wire.ExtensionMessage {
+		"an endless history": {errkind.Exhausted, func(_ *testing.T, _ *evil, q wire.ExtensionMessage) []wire.ExtensionMessage {
 			switch q := q.(type) {
 			case wire.HeadsRequest:
 				return heads(number(0))
@@ -440,7 +440,7 @@ func TestEvilSources(t *testing.T) {
 				return []wire.ExtensionMessage{wire.Deltas{}}
 			}
 		}},
-		"deltas without end": {errkind.Invalid, func(t *testing.T, e *evil, q wire.ExtensionMessage, _ int) []wire.ExtensionMessage {
+		"deltas without end": {errkind.Invalid, func(t *testing.T, e *evil, q wire.ExtensionMessage) []wire.ExtensionMessage {
 			d := wire.ContextDagDelta{DeltaID: one, Parents: []domain.Hash{{}}, Actions: []byte{0, 0, 0, 0}, HLC: crdt.ZeroTimestamp()}
 			switch q.(type) {
 			case wire.HeadsRequest:
@@ -451,7 +451,7 @@ func TestEvilSources(t *testing.T) {
 				return []wire.ExtensionMessage{wire.Deltas{Records: []wire.DeltaRecord{e.record(t, d)}, More: true}}
 			}
 		}},
-		"another's signature": {errkind.Unauthenticated, func(t *testing.T, e *evil, q wire.ExtensionMessage, _ int) []wire.ExtensionMessage {
+		"another's signature": {errkind.Unauthenticated, func(t *testing.T, e *evil, q wire.ExtensionMessage) []wire.ExtensionMessage {
 			d := newDelta(t, crdt.NewClock([16]byte{1}), nil, "forged")
 			switch q.(type) {
 			case wire.HeadsRequest:
@@ -470,11 +470,7 @@ func TestEvilSources(t *testing.T) {
 			l := newLAN(t)
 			a := newNode(t, l, 0, 3, setup{options: func(o *sync.Options) { o.Frequency, o.Heartbeat, o.MaxWalk = time.Hour, time.Hour, 100_000 }})
 			e := &evil{port: l.join("evil"), key: keyOf(2), sender: domain.PrivateKey{0xee}, clock: crdt.NewClock([16]byte{6})}
-			n := 0
-			e.answer(t, func(q wire.ExtensionMessage) []wire.ExtensionMessage {
-				n++
-				return c.answer(t, e, q, n)
-			})
+			e.answer(t, func(q wire.ExtensionMessage) []wire.ExtensionMessage { return c.answer(t, e, q) })
 			require.NoError(t, e.Subscribe(t.Context(), wire.ContextTopic(ctxID)))
 			err := a.m.Sync(t.Context(), ctxID)
 			require.Equal(t, c.want, errkind.Of(err), "%v", err)
