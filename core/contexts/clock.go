@@ -1,12 +1,14 @@
 package contexts
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
 
 	"github.com/calimero-go/core/core/store"
 	"github.com/calimero-go/core/core/wire"
+	"github.com/calimero-go/core/plugin-sdk/crdt"
 	"github.com/calimero-go/core/plugin-sdk/crdt/engine"
 	"github.com/calimero-go/core/plugin-sdk/domain"
 	"github.com/calimero-go/core/plugin-sdk/runtime"
@@ -29,19 +31,24 @@ func timeFloor(seen uint64, executor domain.PublicKey) uint64 {
 
 // loadLocal reads what the node knows of a context for itself. A context that has no such row, from a snapshot or an
 // earlier version, is looked through.
-func (m *manager) loadLocal(ctx context.Context, id domain.ContextID) (wire.ContextLocal, error) {
+func (m *manager) loadLocal(ctx context.Context, id domain.ContextID, app domain.ApplicationID) (wire.ContextLocal, error) {
 	local, found, err := store.ContextLocal.Get(ctx, m.opts.DB, id)
 	if err != nil || found {
 		return local, err
 	}
 	local.Shadows = true
+	root, own := crdt.TreeRoot(id), false
 	err = store.ScanRows(ctx, m.opts.DB, id, runtime.ScopeState, [32]byte{}, 0, 0, func(rows []runtime.Row) error {
 		for i := range rows {
 			if t, ok := engine.RowTime(rows[i].K, rows[i].Value); ok {
 				local.Seen = max(local.Seen, t)
 			}
+			own = own || rows[i].K == crdt.EntryKey(root) && !bytes.Equal(rows[i].Value, root[:])
 		}
 		return nil
 	})
+	if err == nil && own {
+		local.GuestMerge, err = m.mergesItself(ctx, app)
+	}
 	return local, err
 }

@@ -162,6 +162,23 @@ type recorder struct {
 	batches []storage.Batch
 	gets    int
 	fail    error
+	unread  error // of scans of deltas that wait
+}
+
+func (r *recorder) Scan(ctx context.Context, in storage.Range, page func([]storage.Item) error) error {
+	r.mu.Lock()
+	err := r.unread
+	r.mu.Unlock()
+	if err != nil && in.Column == string(wire.ColumnPendingDelta) {
+		return err
+	}
+	return r.Store.Scan(ctx, in, page)
+}
+
+func (r *recorder) failScans(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.unread = err
 }
 
 func (r *recorder) Get(ctx context.Context, keys []storage.Key) ([]storage.Value, error) {

@@ -56,21 +56,33 @@ type call struct {
 // execute runs a call: checks, guest, state engine, one commit; then, with no lock held, the cross-context calls, and in
 // the background the event handlers.
 func (m *manager) execute(ctx context.Context, c *call) (*ExecuteResponse, error) {
-	e := m.entry(c.context)
 	if _, err := m.check(ctx, c); err != nil {
 		return nil, internal(err)
 	}
-	if err := e.acquire(ctx); err != nil {
-		return nil, internal(fmt.Errorf("wait for context %s: %w", c.context, err))
-	}
-	done, err := m.executeLocked(ctx, e, c)
-	e.release()
+	done, err := m.executeInTurn(ctx, m.entry(c.context), c)
 	if err != nil {
 		return nil, internal(err)
 	}
 	m.runXCalls(ctx, c, done.application, done.response.RootHash, done.xcalls)
 	m.startHandlers(c, done.response)
 	return done.response, nil
+}
+
+// executeInTurn takes the context's lock for the call. A panic, which the client answers, leaves the context usable.
+func (m *manager) executeInTurn(ctx context.Context, e *entry, c *call) (*outcome, error) {
+	if err := e.acquire(ctx); err != nil {
+		return nil, fmt.Errorf("wait for context %s: %w", c.context, err)
+	}
+	ended := false
+	defer func() {
+		if !ended {
+			e.forget()
+		}
+		e.release()
+	}()
+	done, err := m.executeLocked(ctx, e, c)
+	ended = true
+	return done, err
 }
 
 // outcome is a call that succeeded.
@@ -242,7 +254,7 @@ func (m *manager) refresh(ctx context.Context, e *entry) error {
 		heads = append(heads, h)
 	}
 	meta.DagHeads = heads
-	if e.local, err = m.loadLocal(ctx, e.id); err != nil {
+	if e.local, err = m.loadLocal(ctx, e.id, meta.ApplicationID); err != nil {
 		return err
 	}
 	e.meta, e.known = meta, true

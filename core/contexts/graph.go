@@ -32,10 +32,13 @@ func (m *manager) loadGraph(ctx context.Context, e *entry) error {
 	if e.graph != nil && e.graph.Counts().Applied <= maxKnownApplied {
 		return nil
 	}
-	e.graph = &graph{DAG: dag.New[*arrival](dag.Limits{})}
 	rows, err := store.PendingDelta.List(ctx, m.opts.DB, e.id[:])
-	if err != nil || len(rows) == 0 {
+	if err != nil {
 		return err
+	}
+	e.graph = &graph{DAG: dag.New[*arrival](dag.Limits{})}
+	if len(rows) == 0 {
+		return nil
 	}
 	slices.SortFunc(rows, func(a, b store.Entry[store.DeltaKey, wire.PendingDelta]) int {
 		return cmp.Compare(a.Value.Received, b.Value.Received)

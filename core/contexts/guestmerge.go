@@ -31,15 +31,21 @@ func (m *manager) mergedByGuest(ctx context.Context, e *entry, actions []crdt.Ac
 	if !own {
 		return false, nil
 	}
-	app, found, err := store.Application.Get(ctx, m.opts.DB, e.meta.ApplicationID)
+	return m.mergesItself(ctx, e.meta.ApplicationID)
+}
+
+// mergesItself tells whether an application has a function that merges and one that applies deltas. All that are built
+// with the SDK's macros do; only one with bytes of its own at the tree root needs them.
+func (m *manager) mergesItself(ctx context.Context, id domain.ApplicationID) (bool, error) {
+	app, found, err := store.Application.Get(ctx, m.opts.DB, id)
 	if err != nil {
 		return false, err
 	}
 	if !found {
 		return false, errkind.Retryable(errkind.Unavailable.Errorf("application %s is not here, and its state cannot be merged "+
-			"without it: install it", e.meta.ApplicationID))
+			"without it: install it", id))
 	}
-	module, err := m.opts.Modules.Module(ctx, e.meta.ApplicationID, app)
+	module, err := m.opts.Modules.Module(ctx, id, app)
 	if err != nil {
 		return false, err
 	}
@@ -87,9 +93,12 @@ func (m *manager) applyInGuest(ctx context.Context, e *entry, a *arrival) error 
 	h := newHost(m, e)
 	defer h.discard()
 	c := &call{context: e.id, method: syncNext, args: artifact, executor: as, kind: runtime.SyncNext}
-	res, err := m.run(ctx, e, h, c, e.meta.ApplicationID, app)
+	res, err := m.run(m.background, e, h, c, e.meta.ApplicationID, app) // a caller who gives up is no reason to refuse
 	if err != nil {
 		return err
+	}
+	if f := res.Fault; f != nil && saysNothing(f.Kind) {
+		return errkind.Retryable(errkind.Unavailable.Errorf("apply delta %s in the application: %w", a.delta.ID, f))
 	}
 	if err := guestError(res.Result); err != nil {
 		e.graph.refuse(a.delta.ID, errkind.Invalid.Errorf("the application does not take delta %s: %w", a.delta.ID, err))
@@ -110,6 +119,11 @@ func (m *manager) applyInGuest(ctx context.Context, e *entry, a *arrival) error 
 			e.copy.Accept(st.exec, nil)
 		}
 	})
+}
+
+// saysNothing: a fault that is not about what was run.
+func saysNothing(k runtime.FaultKind) bool {
+	return k == runtime.FaultCancelled || k == runtime.FaultRefused || k == runtime.FaultUnknownModule
 }
 
 // refuse takes a delta out that cannot be applied.

@@ -146,6 +146,9 @@ func (m *manager) runHandler(ctx context.Context, d *handlersDue, e Event) error
 		c.mark = d.moveOn
 	}
 	err := d.chain.follow(&m.opts, c.depth)
+	if err != nil { // nor may those that come after it
+		d.row.Next = uint32(len(d.events))
+	}
 	if err == nil && c.executor.IsZero() {
 		c.executor, err = m.writerOf(ctx, c.context)
 	}

@@ -103,7 +103,7 @@ func (m *manager) commitReceived(ctx context.Context, b *store.Batch, e *entry, 
 	}
 	for _, a := range apply {
 		if err := e.graph.Apply(a.delta.ID); err != nil {
-			e.graph = nil // it is read again
+			e.forget() // what is stored is read again
 			return err
 		}
 	}

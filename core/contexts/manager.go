@@ -70,7 +70,8 @@ type Options struct {
 	// MaxDelta is the largest encoded delta in bytes; 0 = 7 MiB.
 	MaxDelta int
 	// Authorize says why the author of a received delta may not change a context; nil asks the group's rows. It is called
-	// under the context's lock. An error of kind Internal or Unavailable is one of the node, and fails the Receive.
+	// under the context's lock. An error of kind Internal, Unavailable, Exhausted, Corrupt, Deadline or Canceled
+	// is not about the author, and fails the Receive.
 	Authorize func(ctx context.Context, id domain.ContextID, author domain.PublicKey) error
 	// OnDelta gets each delta that a call of this node committed, in the context's order, under the context's lock: it
 	// must not wait nor call back. It may not change what it gets.

@@ -248,7 +248,7 @@ func (m *manager) take(ctx context.Context, e *entry, arrivals []*arrival, recei
 			allowed[author] = m.mayWrite(ctx, e.id, author)
 		}
 		if err := allowed[author]; err != nil {
-			if k := errkind.Of(err); k == errkind.Internal || k == errkind.Unavailable {
+			if !aboutTheAuthor(err) {
 				return err
 			}
 			receipts[i].Outcome, receipts[i].Err = Refused, err
@@ -259,6 +259,15 @@ func (m *manager) take(ctx context.Context, e *entry, arrivals []*arrival, recei
 		}
 	}
 	return nil
+}
+
+// aboutTheAuthor: the other errors are of the node, or of a caller who gave up, and say nothing about the delta.
+func aboutTheAuthor(err error) bool {
+	switch errkind.Of(err) {
+	case errkind.Internal, errkind.Unavailable, errkind.Exhausted, errkind.Corrupt, errkind.Deadline, errkind.Canceled:
+		return false
+	}
+	return true
 }
 
 // resolve marks in the graph which of the arrivals, and of their parents, are applied.

@@ -130,6 +130,21 @@ func (p *patches) learn(id domain.ContextID, known map[crdt.StateKey]patched) {
 	}
 }
 
+// read takes over what a reader found. What is known already is kept: a writer may have committed since.
+func (p *patches) read(id domain.ContextID, found map[crdt.StateKey]patched) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	rows, loaded := p.contexts[id]
+	if !loaded {
+		return
+	}
+	for key, row := range found {
+		if !rows[key].read && (row.count > 0 || row.size >= minPatched) {
+			rows[key] = row
+		}
+	}
+}
+
 func (p *patches) forget(id domain.ContextID) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -201,7 +216,7 @@ func complete(ctx context.Context, r Reader, id domain.ContextID, rows []runtime
 		}
 	}
 	if live && len(known) > 0 {
-		db.patches.learn(id, known)
+		db.patches.read(id, known)
 	}
 	return nil
 }

@@ -111,6 +111,50 @@ func TestPatchedRowsAreReadWhole(t *testing.T) {
 	})
 }
 
+// slowReader lets a reader wait between its reads and what it makes of them.
+type slowReader struct {
+	storage.Store
+	enter, leave chan struct{}
+}
+
+func (s *slowReader) Scan(ctx context.Context, in storage.Range, page func([]storage.Item) error) error {
+	err := s.Store.Scan(ctx, in, page)
+	if ctx.Value(slowReader{}) != nil {
+		s.enter <- struct{}{}
+		<-s.leave
+	}
+	return err
+}
+
+// TestPatchesOutliveASlowReader: what it found is old by the time it says so, and the next patch must not replace one that
+// came meanwhile.
+func TestPatchesOutliveASlowReader(t *testing.T) {
+	t.Parallel()
+	slow := &slowReader{Store: storagetest.NewMemory(), enter: make(chan struct{}), leave: make(chan struct{})}
+	db := store.Open(slow, store.Options{})
+	value := make([]byte, 100_000)
+	write := func(edits ...engine.Edit) {
+		value = engine.Edited(value, edits)
+		commit(t, db, func(b *store.Batch) {
+			b.Rows(ctxA, []runtime.Row{{Key: stateKey(0), Value: value, Edits: edits}})
+		})
+	}
+	write()
+	rowsOf(t, db, 1)
+	write(engine.Edit{Off: 1, Del: 1, Ins: []byte("one")})
+	read := make(chan error)
+	go func() {
+		_, err := store.GetRows(context.WithValue(context.Background(), slowReader{}, true), db, ctxA, []runtime.Key{stateKey(0)})
+		read <- err
+	}()
+	<-slow.enter
+	write(engine.Edit{Off: 2, Del: 1, Ins: []byte("two")})
+	slow.leave <- struct{}{}
+	require.NoError(t, <-read)
+	write(engine.Edit{Off: 3, Del: 1, Ins: []byte("three")})
+	require.Equal(t, string(value), rowsOf(t, store.Open(slow, store.Options{}), 1)[stateKey(0)])
+}
+
 func drawEdits(t *rapid.T, size int) (edits []engine.Edit) {
 	at := 0
 	for range rapid.IntRange(1, 3).Draw(t, "edits") {
