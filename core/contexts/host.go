@@ -74,10 +74,13 @@ func (h *host) BlobRead(ctx context.Context, id domain.BlobID, offset, length ui
 	return b, err
 }
 
-// BlobAnnounce succeeds for a blob that is here: this node has no peers to tell yet.
+// BlobAnnounce tells peers of a blob that is here.
 func (h *host) BlobAnnounce(ctx context.Context, id domain.BlobID, _ domain.ContextID) error {
-	_, err := h.BlobSize(ctx, id)
-	return err
+	size, err := h.BlobSize(ctx, id)
+	if err != nil || h.m.opts.Announce == nil {
+		return err
+	}
+	return h.m.opts.Announce(ctx, h.e.id, id, size)
 }
 
 func (h *host) BlobPart(ctx context.Context, p runtime.BlobPart) error {

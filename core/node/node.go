@@ -190,6 +190,9 @@ func (n *Node) newActors() *contexts.Actor {
 		Modules: modules{n.apps},
 		XCall:   contexts.XCallPolicy(x.XCall), XCallDepth: x.XCallDepth, XCallCalls: x.XCallCount,
 		OnDelta: func(p contexts.Published) { n.manager.sync.Publish(p) },
+		Announce: func(ctx context.Context, id domain.ContextID, blob domain.BlobID, size uint64) error {
+			return n.network.Provide(ctx, network.BlobKey{Context: id, Blob: blob}, size)
+		},
 		// The SyncManager has asked, with regard to the delta's place in the history.
 		Authorize:  func(context.Context, domain.ContextID, domain.PublicKey) error { return nil },
 		Registerer: n.reg, Logger: n.log,
