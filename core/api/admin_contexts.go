@@ -118,7 +118,11 @@ func (s *Server) getContext(w http.ResponseWriter, r *http.Request) {
 	if s.contextFailed(w, r, err) {
 		return
 	}
-	s.answerData(w, describe(c))
+	described := describe(c)
+	if s.deps.Peers != nil {
+		described.SyncError = s.deps.Peers.Trouble(id)
+	}
+	s.answerData(w, described)
 }
 
 // contextFailed answers an error, 404 for a context that is not here.

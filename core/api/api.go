@@ -54,6 +54,8 @@ type Peers interface {
 	Join(ctx context.Context, invitation membership.Invitation, member domain.PublicKey) error
 	// Sync brings a context, or with nil all, together with a peer.
 	Sync(ctx context.Context, id *domain.ContextID) error
+	// Trouble says what keeps a context from being as its peers' have it, other than that there are none; "" = nothing.
+	Trouble(id domain.ContextID) string
 	// Announce tells peers that this node has a blob of a context; Fetch brings one here, kind NotFound when nobody has it.
 	Announce(ctx context.Context, id domain.ContextID, blob domain.BlobID, size uint64) error
 	Fetch(ctx context.Context, id domain.ContextID, blob domain.BlobID) error

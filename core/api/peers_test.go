@@ -14,6 +14,7 @@ import (
 	"github.com/calimero-go/core/core/api"
 	"github.com/calimero-go/core/core/api/schema"
 	"github.com/calimero-go/core/core/blobs"
+	"github.com/calimero-go/core/core/contexts"
 	"github.com/calimero-go/core/core/membership"
 	"github.com/calimero-go/core/plugin-sdk/domain"
 	"github.com/calimero-go/core/plugin-sdk/errkind"
@@ -53,6 +54,13 @@ func (f *fakePeers) Join(_ context.Context, inv membership.Invitation, member do
 func (f *fakePeers) Sync(_ context.Context, id *domain.ContextID) error {
 	f.synced = append(f.synced, id)
 	return errkind.Unsupported.Errorf("it needs a snapshot")
+}
+
+func (f *fakePeers) Trouble(id domain.ContextID) string {
+	if id == ctxB {
+		return "it needs a snapshot"
+	}
+	return ""
 }
 
 func (f *fakePeers) Announce(_ context.Context, _ domain.ContextID, blob domain.BlobID, _ uint64) error {
@@ -110,6 +118,10 @@ func TestPeers(t *testing.T) {
 	require.Nil(t, f.synced[0])
 	require.Equal(t, ctxA, *f.synced[1])
 	require.Nil(t, f.synced[2])
+
+	w.contexts.get = func(id domain.ContextID) (contexts.Info, error) { return contexts.Info{ID: id}, nil }
+	require.NotContains(t, w.get(t, "/admin-api/contexts/"+ctxA.String()).body, "syncError")
+	require.Contains(t, w.get(t, "/admin-api/contexts/"+ctxB.String()).body, `"syncError":"it needs a snapshot"`)
 
 	put := w.do(t, http.MethodPut, "/admin-api/blobs?context_id="+ctxA.String(), "", "content")
 	require.Equal(t, 200, put.status, put.body)

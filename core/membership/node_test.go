@@ -98,11 +98,14 @@ func (n *node) start() {
 	})
 	require.NoError(n.t, err)
 	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
+	done := make(chan struct{})
 	n.mu.Lock()
-	n.m, n.stop = m, func() { cancel(); _ = <-done }
+	n.m, n.stop = m, func() { cancel(); <-done }
 	n.mu.Unlock()
-	go func() { done <- m.Serve(ctx) }()
+	go func() {
+		defer close(done)
+		_ = m.Serve(ctx) // ends with ctx
+	}()
 }
 
 func (n *node) restart() {

@@ -302,6 +302,18 @@ func (r replica) Sync(ctx context.Context, id *domain.ContextID) error {
 	return errors.Join(all...)
 }
 
+// Trouble says what keeps a context from being as its peers' have it, other than that there are none.
+func (r replica) Trouble(id domain.ContextID) string {
+	status, followed := r.m.sync.Status(id)
+	switch {
+	case followed && status.Diverged:
+		return "a peer with the same changes has another root hash"
+	case followed && status.Err != nil && !errors.Is(status.Err, errkind.Unavailable):
+		return status.Err.Error()
+	}
+	return ""
+}
+
 // Announce tells the DHT that this node has a blob of a context.
 func (r replica) Announce(ctx context.Context, id domain.ContextID, blob domain.BlobID, size uint64) error {
 	return r.m.n.network.Provide(ctx, network.BlobKey{Context: id, Blob: blob}, size)

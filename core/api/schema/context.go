@@ -247,6 +247,8 @@ type Context struct {
 	DagHeads      []IntBytes32         `json:"dagHeads,omitempty"`
 	// GuestMerge is ours: the application merges its state itself. Absent when the node does.
 	GuestMerge bool `json:"guestMerge,omitempty"`
+	// SyncError is ours: what keeps the context from being as its peers'. Absent when nothing does, and in lists.
+	SyncError string `json:"syncError,omitempty"`
 }
 
 // Contexts is the answer of a list.
