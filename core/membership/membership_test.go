@@ -255,12 +255,12 @@ func TestValidate(t *testing.T) {
 	beat, err := wire.EncodeBroadcast(wire.GroupStateHeartbeat{Group: group})
 	require.NoError(t, err)
 	ignored := 0
-	for range 10_000 {
+	for range 1000 {
 		if v, _ := a.manager().Validate(t.Context(), topic, "flood", beat); v == network.Ignore {
 			ignored++
 		}
 	}
-	require.Greater(t, ignored, 5000, "a flood is not worked off")
+	require.Greater(t, ignored, 500, "a flood is not worked off")
 	_, found := a.role(ctxID, key.Public())
 	require.False(t, found, "judging alone changes nothing")
 }
@@ -275,7 +275,7 @@ func TestPending_Bounded(t *testing.T) {
 	payload, err := wire.Encode(inv.ContextInvitation)
 	require.NoError(t, err)
 	topic := wire.GroupTopic(domain.GroupID(ctxID))
-	for i := range 3000 {
+	for i := range 1200 {
 		key, err := domain.NewPrivateKey()
 		require.NoError(t, err)
 		raw := op(t, key, domain.GroupID(ctxID), wire.OpMemberJoinedViaContextInvitation{
