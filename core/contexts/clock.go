@@ -11,6 +11,7 @@ import (
 	"github.com/calimero-go/core/plugin-sdk/crdt"
 	"github.com/calimero-go/core/plugin-sdk/crdt/engine"
 	"github.com/calimero-go/core/plugin-sdk/domain"
+	"github.com/calimero-go/core/plugin-sdk/errkind"
 	"github.com/calimero-go/core/plugin-sdk/runtime"
 )
 
@@ -27,6 +28,17 @@ func timeFloor(seen uint64, executor domain.PublicKey) uint64 {
 	}
 	h := sha256.Sum256(executor[:])
 	return seen + guestTick + uint64(binary.LittleEndian.Uint16(h[:]))
+}
+
+// inTime refuses actions with times that no clock gave the guest and that others would wait for, together with all that
+// comes after them.
+func (m *manager) inTime(e *entry, actions []crdt.Action) error {
+	now := max(uint64(m.opts.Now().UnixNano()), e.local.Seen)
+	if t := engine.LatestTime(actions); t > now && t-now > uint64(crdt.MaxClockDrift) {
+		return errkind.Invalid.Errorf("the application committed an action with the time %d, which is more than %s ahead of %d",
+			t, crdt.MaxClockDrift, now)
+	}
+	return nil
 }
 
 // loadLocal reads what the node knows of a context for itself. A context that has no such row, from a snapshot or an

@@ -71,6 +71,9 @@ func (m *manager) stage(ctx context.Context, b *store.Batch, e *entry, h *host, 
 	if err != nil {
 		return st, guestsFault(err)
 	}
+	if err := m.inTime(e, actions); err != nil {
+		return st, guestsFault(err)
+	}
 	guests := st.local.GuestMerge
 	if c.kind == runtime.Init {
 		if guests, err = m.mergedByGuest(ctx, e, actions); err != nil {

@@ -62,6 +62,30 @@ func TestExecute_APanicLeavesTheContextUsable(t *testing.T) {
 	require.Equal(t, "next", n.get(t, id))
 }
 
+// TestExecute_NoTimeThatNoClockGave: others would hold the delta, and all that follows, until that time comes.
+func TestExecute_NoTimeThatNoClockGave(t *testing.T) {
+	t.Parallel()
+	out := &outbox{}
+	n := startNode(t, func(ctx context.Context, e *runtime.Execute, h runtime.Host) (*runtime.Result, error) {
+		if ahead, err := time.ParseDuration(e.Method); err == nil {
+			later := *e
+			later.TimeFloor = uint64(time.Now().Add(ahead).UnixNano())
+			return wrote(&later, e.Method), nil
+		}
+		return register(ctx, e, h)
+	}, contexts.Options{OnDelta: out.add})
+	id := n.create(t, testApp)
+	_, err := n.call(id, "1h", "")
+	c := requireCallError(t, err, contexts.FunctionCall)
+	require.Contains(t, c.Text, "more than 5s ahead")
+	require.Equal(t, "initial", n.get(t, id))
+	require.Len(t, out.deltas(t), 1)
+	_, err = n.call(id, "4s", "")
+	require.NoError(t, err, "guests' clocks run ahead of ours when others' did")
+	n.set(t, id, "next")
+	require.Equal(t, "next", n.get(t, id))
+}
+
 // TestReceive_ACallerWhoGivesUpRefusesNothing: only a verdict on the author does.
 func TestReceive_ACallerWhoGivesUpRefusesNothing(t *testing.T) {
 	t.Parallel()

@@ -2,7 +2,6 @@ package contexts
 
 import (
 	"context"
-	"errors"
 
 	"github.com/calimero-go/core/core/store"
 	"github.com/calimero-go/core/core/wire"
@@ -152,15 +151,16 @@ func (m *manager) list(ctx context.Context, app *domain.ApplicationID) ([]Info, 
 
 // delete removes a context and all its rows, private state and deltas too.
 func (m *manager) delete(ctx context.Context, id domain.ContextID, requester *domain.PublicKey) (bool, error) {
+	here, err := store.ContextMeta.Has(ctx, m.opts.DB, id)
+	if err != nil || !here {
+		return false, err
+	}
 	e := m.entry(id)
 	if err := e.acquire(ctx); err != nil {
 		return false, err
 	}
 	defer e.release()
-	var gone *CallError
-	if _, err := m.load(ctx, id); errors.As(err, &gone) && gone.Type == ContextNotFound {
-		return false, nil
-	} else if err != nil {
+	if here, err = store.ContextMeta.Has(ctx, m.opts.DB, id); err != nil || !here {
 		return false, err
 	}
 	group, err := m.groupOf(ctx, id)
