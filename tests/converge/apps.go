@@ -42,6 +42,8 @@ func newApp(name string) app {
 		return &handlers{runs: map[string]*counted{}}
 	case "blobs":
 		return &blobApp{files: registers{}}
+	case "board":
+		return &board{best: map[string]int{}}
 	case "rogue":
 		return &rogue{items: registers{}}
 	}

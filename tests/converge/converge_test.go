@@ -65,6 +65,9 @@ func TestGuestsComputeOurRoot(t *testing.T) {
 	t.Parallel()
 	var commits int
 	for _, name := range apps.Names() {
+		if converge.MergesItself(name) { // its roots are the guest's
+			continue
+		}
 		s := run(t, converge.Options{From: 1, Seeds: harness.Scale(2, 60), Steps: harness.Scale(40, 80), Only: name, Calm: true}).Stats
 		require.Zero(t, s.RootsDiffer)
 		require.Greater(t, s.Roots, harness.Scale(15, 1000), name)

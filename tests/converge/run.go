@@ -120,6 +120,7 @@ func (r *Rig) history(ctx context.Context, o Options, seed uint64) *history {
 		h.full = o.Nodes == Full
 	}
 	h.app = newApp(h.name)
+	h.full = h.full || mergesItself(h.app)
 	return h
 }
 

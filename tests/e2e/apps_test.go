@@ -30,6 +30,7 @@ func TestApps(t *testing.T) {
 	for name, test := range map[string]func(*testing.T, *harness.Node, *harness.Client){
 		"kv": testKV, "events": testEvents, "types": testTypes, "collections": testCollections, "owned": testOwned,
 		"private": testPrivate, "xcall": testXCall, "handlers": testHandlers, "blobs": testBlobs,
+		"board": testBoard,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -67,6 +68,25 @@ func testKV(t *testing.T, n *harness.Node, c *harness.Client) {
 	})
 	_, err := x.Call(t.Context(), "get", obj{"key": 5})
 	require.Contains(t, functionCallText(t, err), "guest panicked: Failed to deserialize input from JSON: ")
+}
+
+// The information of a context says whether its application merges its state itself.
+func testBoard(t *testing.T, n *harness.Node, c *harness.Client) {
+	x := newContext(t, n, c, "board", "")
+	play(t, x, []step{
+		gives("best", "", `{}`),
+		exactly("submit", `{"player":"a","score":5}`, `null`),
+		exactly("submit", `{"player":"a","score":3}`, `null`),
+		exactly("submit", `{"player":"b","score":1}`, `null`),
+		gives("best", "", `{"a":5,"b":1}`),
+		panics("init", "", "Cannot initialize over already existing state."),
+	})
+	other := newContext(t, n, c, "kv", "")
+	for context, merges := range map[*harness.Context]bool{x: true, other: false} {
+		info, err := context.Info(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, merges, info.GuestMerge)
+	}
 }
 
 // The events of a call arrive at subscribers, with the root the context has then.

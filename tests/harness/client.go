@@ -180,6 +180,7 @@ type ContextInfo struct {
 	ApplicationID string  `json:"applicationId"`
 	RootHash      string  `json:"rootHash"`
 	DagHeads      [][]int `json:"dagHeads"`
+	GuestMerge    bool    `json:"guestMerge"`
 }
 
 // Info describes the context.
