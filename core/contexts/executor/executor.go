@@ -144,7 +144,7 @@ func (x *Executor) Run(ctx context.Context, req *Request) (*Result, error) {
 	defer cancel()
 
 	var effects atomic.Bool
-	host := &watchedHost{Host: req.Host, effects: &effects}
+	host := &watchedHost{host: req.Host, effects: &effects}
 	start := time.Now()
 	var begun time.Time
 	res, err := x.attempt(ctx, req, host, &begun)
@@ -181,9 +181,24 @@ func (x *Executor) runAgain(ctx context.Context, req *Request, host runtime.Host
 	return res, err
 }
 
+// died tells the plugin's death from what the core itself could not give the guest, such as rows of a storage that is
+// down: that is no fault of the application.
 func died(err error) bool {
+	var own *hostError
 	return errors.Is(err, errkind.Unavailable) && errkind.IsRetryable(err) && !errors.Is(err, errNoLane) &&
-		!errors.Is(err, runtime.ErrNotStarted)
+		!errors.Is(err, runtime.ErrNotStarted) && !errors.As(err, &own)
+}
+
+// hostError is an error of the core's own end.
+type hostError struct{ error }
+
+func (e *hostError) Unwrap() error { return e.error }
+
+func ofHost(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &hostError{err}
 }
 
 var errNoLane = errors.New("no lane")
@@ -223,7 +238,7 @@ func (x *Executor) execute(ctx context.Context, s *slot, req *Request, host runt
 	if req.Copy.cold && req.Ahead != nil {
 		ahead, err := req.Ahead(ctx)
 		if err != nil {
-			return nil, err
+			return nil, ofHost(err)
 		}
 		state.Ahead = ahead
 	}
@@ -286,18 +301,38 @@ func (x *Executor) Forget(ctx context.Context, contexts ...domain.ContextID) {
 	}
 }
 
-// watchedHost notes calls with effects outside the node.
+// watchedHost notes calls with effects outside the node, and marks errors as the core's own.
 type watchedHost struct {
-	runtime.Host
+	host    runtime.Host
 	effects *atomic.Bool
+}
+
+func (h *watchedHost) Rows(ctx context.Context, keys []runtime.Key) ([]runtime.Row, error) {
+	rows, err := h.host.Rows(ctx, keys)
+	return rows, ofHost(err)
 }
 
 func (h *watchedHost) HostFn(ctx context.Context, ns, fn string, args []byte) ([]byte, error) {
 	h.effects.Store(true)
-	return h.Host.HostFn(ctx, ns, fn, args)
+	out, err := h.host.HostFn(ctx, ns, fn, args)
+	return out, ofHost(err)
+}
+
+func (h *watchedHost) BlobSize(ctx context.Context, blob domain.BlobID) (uint64, error) {
+	size, err := h.host.BlobSize(ctx, blob)
+	return size, ofHost(err)
+}
+
+func (h *watchedHost) BlobRead(ctx context.Context, blob domain.BlobID, offset, length uint64) ([]byte, error) {
+	b, err := h.host.BlobRead(ctx, blob, offset, length)
+	return b, ofHost(err)
 }
 
 func (h *watchedHost) BlobAnnounce(ctx context.Context, blob domain.BlobID, to domain.ContextID) error {
 	h.effects.Store(true)
-	return h.Host.BlobAnnounce(ctx, blob, to)
+	return ofHost(h.host.BlobAnnounce(ctx, blob, to))
+}
+
+func (h *watchedHost) BlobPart(ctx context.Context, p runtime.BlobPart) error {
+	return ofHost(h.host.BlobPart(ctx, p))
 }

@@ -3,6 +3,7 @@ package executor_test
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"sync"
 	"sync/atomic"
@@ -183,6 +184,38 @@ func TestRun_RefusesAnAppThatKillsTwiceAndServesOthers(t *testing.T) {
 }
 
 // One death under several executions of an application is one death: all of them run again.
+// storageDown is a host whose storage is being restarted.
+type storageDown struct{ runtime.Host }
+
+func (storageDown) Rows(context.Context, []runtime.Key) ([]runtime.Row, error) {
+	return nil, errkind.Retryable(errkind.Unavailable.Errorf("storage is not there"))
+}
+
+// TestRun_AStorageThatIsDownBlamesNoApplication: the plugin has not died, so nothing runs again and nothing is refused.
+func TestRun_AStorageThatIsDownBlamesNoApplication(t *testing.T) {
+	t.Parallel()
+	var runs atomic.Int32
+	p := &plugin{fn: func(ctx context.Context, _ *runtime.Execute, h runtime.Host) (*runtime.Result, error) {
+		runs.Add(1)
+		if _, err := h.Rows(ctx, nil); err != nil {
+			return nil, fmt.Errorf("read rows: %w", err)
+		}
+		return &runtime.Result{Value: []byte("1")}, nil
+	}}
+	x := start(t, p, executor.Options{})
+	for n := range 4 {
+		req := request(1)
+		req.Host = storageDown{}
+		if n == 3 {
+			req.Host, req.Ahead = nil, func(context.Context) ([]runtime.Row, error) { return storageDown{}.Rows(t.Context(), nil) }
+		}
+		_, err := x.Run(t.Context(), req)
+		require.ErrorIs(t, err, errkind.Unavailable, "not a fault of the application")
+		require.ErrorContains(t, err, "storage is not there")
+	}
+	require.EqualValues(t, 3, runs.Load())
+}
+
 func TestRun_OneDeathUnderSeveralExecutionsIsOne(t *testing.T) {
 	t.Parallel()
 	const n = 4
