@@ -41,7 +41,7 @@ func (m *Manager) fetch(g *group, p PeerID, want []domain.Hash) {
 		defer m.mu.Unlock()
 		delete(m.fetching, key)
 	}
-	if !m.spawn(func(ctx context.Context) {
+	if !m.tasks.Go(func(ctx context.Context) {
 		defer done()
 		if err := g.catchUp(ctx, p, want); err != nil && ctx.Err() == nil {
 			m.log.Debug("a group is not caught up with", "group", g.id, "peer", p, "err", err)

@@ -219,7 +219,7 @@ func (g *group) soon() {
 		if g.wanted {
 			return
 		}
-		g.wanted = g.m.spawn(func(ctx context.Context) {
+		g.wanted = g.m.tasks.Go(func(ctx context.Context) {
 			t := time.NewTimer(wait)
 			defer t.Stop()
 			select {
@@ -235,7 +235,7 @@ func (g *group) soon() {
 		return
 	}
 	g.beat = now
-	g.m.spawn(g.heartbeat)
+	g.m.tasks.Go(g.heartbeat)
 }
 
 func (g *group) tick(now time.Time) {

@@ -27,9 +27,9 @@ type Invitation struct {
 	Group       *domain.GroupID
 }
 
-// Invite makes an invitation to a context, signed by inviter, an identity of this node that may invite. It is nil when
+// InviteToContext makes an invitation to a context, signed by inviter, an identity of this node that may invite. It is nil when
 // the context is not here.
-func (m *Manager) Invite(ctx context.Context, id domain.ContextID, inviter domain.PublicKey, valid time.Duration) (*Invitation, error) {
+func (m *Manager) InviteToContext(ctx context.Context, id domain.ContextID, inviter domain.PublicKey, valid time.Duration) (*Invitation, error) {
 	if valid < 0 || valid > MaxValidity {
 		return nil, errkind.Invalid.Errorf("an invitation is valid for at most %d seconds", int64(MaxValidity.Seconds()))
 	}
@@ -86,10 +86,10 @@ func (m *Manager) Invite(ctx context.Context, id domain.ContextID, inviter domai
 	return &inv, nil
 }
 
-// Join makes a pooled identity of this node a member of a context that others have: it becomes the holder of what the
+// JoinContext makes a pooled identity of this node a member of a context that others have: it becomes the holder of what the
 // context needs here, and tells the group. State and application come afterwards, from peers. Joining again changes
 // nothing. The invitation counts only within its time.
-func (m *Manager) Join(ctx context.Context, inv Invitation, member domain.PublicKey) error {
+func (m *Manager) JoinContext(ctx context.Context, inv Invitation, member domain.PublicKey) error {
 	if err := inv.Verify(inv.Signature); err != nil {
 		return err
 	}
@@ -125,7 +125,7 @@ func (m *Manager) Join(ctx context.Context, inv Invitation, member domain.Public
 	if err := m.Follow(ctx, g.id); err != nil {
 		return err
 	}
-	m.spawn(func(ctx context.Context) { g.publish(ctx, r) })
+	m.tasks.Go(func(ctx context.Context) { g.publish(ctx, r) })
 	return nil
 }
 

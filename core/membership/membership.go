@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/time/rate"
 
+	"github.com/calimero-go/core/core/actor"
 	"github.com/calimero-go/core/core/contexts"
 	"github.com/calimero-go/core/core/identity"
 	"github.com/calimero-go/core/core/network"
@@ -102,12 +103,11 @@ type Manager struct {
 	sources *lru.Cache[PeerID, *rate.Limiter]
 	inbox   chan *Incoming
 
+	tasks    actor.Tasks // while it serves
 	mu       sync.Mutex
 	groups   map[domain.GroupID]*group
 	owners   map[domain.ContextID]domain.GroupID // of contexts asked for
 	fetching map[fetch]struct{}
-	running  context.Context // nil outside of Serve
-	work     sync.WaitGroup
 }
 
 // New makes the manager.
@@ -135,11 +135,9 @@ func (m *Manager) Serve(ctx context.Context) error {
 		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)
+	m.tasks.Begin(ctx)
+	defer m.tasks.End()
 	defer cancel()
-	m.mu.Lock()
-	m.running = ctx
-	m.mu.Unlock()
-	defer m.stop()
 	for _, id := range ids {
 		if err := m.Follow(ctx, id); err != nil {
 			return err
@@ -159,29 +157,6 @@ func (m *Manager) Serve(ctx context.Context) error {
 			}
 		}
 	}
-}
-
-func (m *Manager) stop() {
-	m.mu.Lock()
-	m.running = nil
-	m.mu.Unlock()
-	m.work.Wait()
-}
-
-// spawn runs fn on a goroutine of its own, which ends with the manager. It is false outside of Serve.
-func (m *Manager) spawn(fn func(ctx context.Context)) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	ctx := m.running
-	if ctx == nil || ctx.Err() != nil {
-		return false
-	}
-	m.work.Add(1)
-	go func() {
-		defer m.work.Done()
-		fn(ctx)
-	}()
-	return true
 }
 
 // Follow enters the topic of a group that is here.

@@ -61,7 +61,7 @@ func TestJoin_AgainChangesNothing(t *testing.T) {
 	inv := a.invite(ctxID, a.create(ctxID), time.Hour)
 	member, err := b.join(inv)
 	require.NoError(t, err)
-	require.NoError(t, b.manager().Join(t.Context(), *inv, member))
+	require.NoError(t, b.manager().JoinContext(t.Context(), *inv, member))
 	row, found, err := store.GroupOpHead.Get(t.Context(), b.db, domain.GroupID(ctxID))
 	require.NoError(t, err)
 	require.True(t, found)
@@ -69,7 +69,7 @@ func TestJoin_AgainChangesNothing(t *testing.T) {
 
 	stranger, err := domain.NewPrivateKey()
 	require.NoError(t, err)
-	require.ErrorContains(t, b.manager().Join(t.Context(), *inv, stranger.Public()), "missing identity for public key: ")
+	require.ErrorContains(t, b.manager().JoinContext(t.Context(), *inv, stranger.Public()), "missing identity for public key: ")
 }
 
 // TestJoin_Refusals: what the joining node itself does not believe.
@@ -126,18 +126,18 @@ func TestInvite_Refusals(t *testing.T) {
 	l := newLAN()
 	a, b := l.node(t, "a"), l.node(t, "b")
 	admin := a.create(ctxID)
-	inv, err := a.manager().Invite(t.Context(), domain.ContextID{9}, admin, time.Hour)
+	inv, err := a.manager().InviteToContext(t.Context(), domain.ContextID{9}, admin, time.Hour)
 	require.NoError(t, err)
 	require.Nil(t, inv)
-	_, err = a.manager().Invite(t.Context(), ctxID, domain.PublicKey{1}, time.Hour)
+	_, err = a.manager().InviteToContext(t.Context(), ctxID, domain.PublicKey{1}, time.Hour)
 	require.ErrorContains(t, err, "Inviter identity "+domain.PublicKey{1}.String()+" not found for context "+ctxID.String())
-	_, err = a.manager().Invite(t.Context(), ctxID, admin, 366*24*time.Hour)
+	_, err = a.manager().InviteToContext(t.Context(), ctxID, admin, 366*24*time.Hour)
 	require.Equal(t, errkind.Invalid, errkind.Of(err))
 	member, err := b.join(a.invite(ctxID, admin, time.Hour))
 	require.NoError(t, err)
-	_, err = b.manager().Invite(t.Context(), ctxID, member, time.Hour)
+	_, err = b.manager().InviteToContext(t.Context(), ctxID, member, time.Hour)
 	require.ErrorContains(t, err, "inviter lacks permission (not admin and missing CAN_INVITE_MEMBERS)")
-	_, err = b.manager().Invite(t.Context(), ctxID, admin, time.Hour)
+	_, err = b.manager().InviteToContext(t.Context(), ctxID, admin, time.Hour)
 	require.ErrorContains(t, err, "is not managed by this node")
 }
 

@@ -268,12 +268,12 @@ func (n *node) create(id domain.ContextID) domain.PublicKey {
 func (n *node) join(inv *membership.Invitation) (domain.PublicKey, error) {
 	member, err := n.identity.NewIdentity(n.t.Context())
 	require.NoError(n.t, err)
-	return member, n.manager().Join(n.t.Context(), *inv, member)
+	return member, n.manager().JoinContext(n.t.Context(), *inv, member)
 }
 
 func (n *node) invite(id domain.ContextID, inviter domain.PublicKey, valid time.Duration) *membership.Invitation {
 	n.t.Helper()
-	inv, err := n.manager().Invite(n.t.Context(), id, inviter, valid)
+	inv, err := n.manager().InviteToContext(n.t.Context(), id, inviter, valid)
 	require.NoError(n.t, err)
 	require.NotNil(n.t, inv)
 	return inv

@@ -260,12 +260,12 @@ func (r replica) Delete(ctx context.Context, id domain.ContextID, requester *dom
 
 // Invite makes an invitation to a context; nil when that is not here.
 func (r replica) Invite(ctx context.Context, id domain.ContextID, inviter domain.PublicKey, valid time.Duration) (*membership.Invitation, error) {
-	return r.m.groups.Invite(ctx, id, inviter, valid)
+	return r.m.groups.InviteToContext(ctx, id, inviter, valid)
 }
 
 // Join makes an identity of this node a member of a context that others have. State and application come afterwards.
 func (r replica) Join(ctx context.Context, inv membership.Invitation, member domain.PublicKey) error {
-	if err := r.m.groups.Join(ctx, inv, member); err != nil {
+	if err := r.m.groups.JoinContext(ctx, inv, member); err != nil {
 		return err
 	}
 	r.m.apps.want(inv.Target)

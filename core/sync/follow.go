@@ -78,7 +78,7 @@ func (f *follow) request(p PeerID) {
 // start begins synchronising when that is wanted and due. The caller holds the lock.
 func (f *follow) start() {
 	if f.wanted && !f.syncing && !time.Now().Before(f.due) {
-		f.syncing = f.m.spawn(f.run)
+		f.syncing = f.m.tasks.Go(f.run)
 	}
 }
 
@@ -253,10 +253,10 @@ func (f *follow) tick(now time.Time) {
 	}
 	f.start()
 	if len(f.in.queue) > 0 && !f.in.draining {
-		f.in.draining = f.m.spawn(f.drain)
+		f.in.draining = f.m.tasks.Go(f.drain)
 	}
 	if len(f.out.queue) > 0 && !f.out.publishing {
-		f.out.publishing = f.m.spawn(f.publish)
+		f.out.publishing = f.m.tasks.Go(f.publish)
 	}
 	f.out.retry(f, now)
 	f.mu.Unlock()

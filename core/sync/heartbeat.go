@@ -26,7 +26,7 @@ func (f *follow) soon() {
 		return
 	}
 	f.beat = now
-	f.m.spawn(func(ctx context.Context) {
+	f.m.tasks.Go(func(ctx context.Context) {
 		if err := f.heartbeat(ctx); err != nil && ctx.Err() == nil && !errors.Is(err, network.ErrNoPeers) {
 			f.log.Warn("no heartbeat", "err", err)
 		}

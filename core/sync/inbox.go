@@ -78,7 +78,7 @@ func (f *follow) enqueue(in *Incoming) {
 	f.in.queue = append(f.in.queue, in)
 	f.in.bytes += in.bytes
 	if !f.in.draining {
-		f.in.draining = f.m.spawn(f.drain)
+		f.in.draining = f.m.tasks.Go(f.drain)
 	}
 }
 
@@ -295,7 +295,7 @@ func (f *follow) askKey(in *Incoming, author domain.PublicKey) error {
 		end()
 		f.resume(author, in.source)
 	}
-	if !f.m.spawn(ask) {
+	if !f.m.tasks.Go(ask) {
 		end()
 	}
 	return nil

@@ -43,7 +43,7 @@ type outbox struct {
 func (m *Manager) Publish(p contexts.Published) {
 	f, fresh := m.followed(p.Context)
 	if fresh { // the context was just created, or the manager does not run yet
-		m.spawn(func(ctx context.Context) {
+		m.tasks.Go(func(ctx context.Context) {
 			if err := m.Follow(ctx, p.Context); err != nil {
 				m.log.Error("a context is not followed", "context", p.Context, "err", err)
 			}
@@ -63,7 +63,7 @@ func (m *Manager) Publish(p contexts.Published) {
 	}
 	o.remember(p, f.m.opts.Republish)
 	if !o.publishing {
-		o.publishing = f.m.spawn(f.publish)
+		o.publishing = f.m.tasks.Go(f.publish)
 	}
 }
 
@@ -96,7 +96,7 @@ func (o *outbox) retry(f *follow, now time.Time) {
 	}
 	o.pause = min(2*o.pause, f.m.opts.RetryMax)
 	o.repeat = now.Add(o.pause)
-	f.m.spawn(f.republish)
+	f.m.tasks.Go(f.republish)
 }
 
 func (f *follow) republish(ctx context.Context) {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/calimero-go/core/core/actor"
 	"github.com/calimero-go/core/core/identity"
 	"github.com/calimero-go/core/core/store"
 	"github.com/calimero-go/core/core/wire"
@@ -92,10 +93,9 @@ type Manager struct {
 	keys        flights
 	headers     headers
 
+	tasks   actor.Tasks // while it serves
 	mu      stdsync.Mutex
 	follows map[domain.ContextID]*follow
-	running context.Context // nil outside of Serve
-	work    stdsync.WaitGroup
 }
 
 // Rates at which a peer is served; an honest one stays far below them.
@@ -122,11 +122,9 @@ func (m *Manager) Serve(ctx context.Context) error {
 		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)
+	m.tasks.Begin(ctx)
+	defer m.tasks.End()
 	defer cancel()
-	m.mu.Lock()
-	m.running = ctx
-	m.mu.Unlock()
-	defer m.stop()
 	for _, c := range all {
 		if err := m.Follow(ctx, c.ID); err != nil {
 			return err
@@ -134,30 +132,6 @@ func (m *Manager) Serve(ctx context.Context) error {
 	}
 	m.tick(ctx)
 	return ctx.Err()
-}
-
-// stop waits for what was begun.
-func (m *Manager) stop() {
-	m.mu.Lock()
-	m.running = nil
-	m.mu.Unlock()
-	m.work.Wait()
-}
-
-// spawn runs fn on a goroutine of its own, which ends with the manager. It is false outside of Serve.
-func (m *Manager) spawn(fn func(ctx context.Context)) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	ctx := m.running
-	if ctx == nil || ctx.Err() != nil {
-		return false
-	}
-	m.work.Add(1)
-	go func() {
-		defer m.work.Done()
-		fn(ctx)
-	}()
-	return true
 }
 
 // Follow enters the topic of a context, and keeps its copy here and those of others together from now on. A context that
