@@ -136,7 +136,9 @@ func (m *manager) stageDelta(b *store.Batch, e *entry, c *call, res *executor.Re
 	st.delta = &Published{Context: e.id, Delta: delta, Proof: proofOf(e.id, c.executor, key, &delta, events), Events: events}
 	st.meta.DagHeads = withHead(e.meta.DagHeads, delta.DeltaID, parents)
 	at := store.DeltaKey{Context: e.id, Delta: delta.DeltaID}
-	store.Delta.Put(b, at, delta)
+	row := delta
+	row.Events = events
+	store.Delta.Put(b, at, row)
 	store.DeltaAuthor.Put(b, at, st.delta.Proof)
 	if hasHandlers(res.Events) {
 		return m.stageOwnHandlers(b, c, delta.DeltaID, res.Events)

@@ -117,17 +117,24 @@ func (m *manager) commitReceived(ctx context.Context, b *store.Batch, e *entry, 
 	return nil
 }
 
-// publishReceived tells subscribers of the new state, and of the events of each delta.
+// maxMutations bounds what a subscriber is told at once of a batch: far fewer than it may lag behind.
+const maxMutations = subscriptionBuffer / 8
+
+// publishReceived tells subscribers of the new state, and of the events of each delta; of many deltas, those of several at
+// a time.
 func (m *manager) publishReceived(e *entry, apply []*arrival) {
-	told := false
+	var all [][]Event
 	for _, a := range apply {
 		if len(a.delta.Events) > 0 {
-			m.hub.publish(StateMutation{Context: e.id, NewRoot: e.meta.RootHash, Events: a.delta.Events})
-			told = true
+			all = append(all, a.delta.Events)
 		}
 	}
-	if !told {
+	if len(all) == 0 {
 		m.hub.publish(StateMutation{Context: e.id, NewRoot: e.meta.RootHash})
+		return
+	}
+	for some := range slices.Chunk(all, (len(all)+maxMutations-1)/maxMutations) {
+		m.hub.publish(StateMutation{Context: e.id, NewRoot: e.meta.RootHash, Events: slices.Concat(some...)})
 	}
 }
 

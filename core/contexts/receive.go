@@ -337,10 +337,13 @@ func (m *manager) mayWrite(ctx context.Context, id domain.ContextID, author doma
 	return nil
 }
 
-// deltaRow is the row of an applied delta.
+// deltaRow is the row of an applied delta. It keeps the events that the author signed: others get them from here.
 func (a *arrival) deltaRow() wire.ContextDagDelta {
 	row := a.row.Delta
-	row.Applied, row.Events = true, nil
+	row.Applied = true
+	if proof := a.row.Author; proof.Signature == nil || proof.Events != wire.EventsDigest(row.Events) {
+		row.Events = nil
+	}
 	return row
 }
 

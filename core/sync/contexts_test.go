@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	stdsync "sync"
 	"sync/atomic"
@@ -85,6 +86,32 @@ type replica struct {
 	key  domain.PrivateKey
 	id   domain.ContextID
 	stop func()
+
+	mu     stdsync.Mutex
+	events []string // the data of all events of the context that subscribers were told of
+}
+
+// hear notes what subscribers are told, until the test ends.
+func (r *replica) hear(t testing.TB) {
+	mutations, end := r.Subscribe(context.Background())
+	done := make(chan struct{})
+	t.Cleanup(func() { end(); <-done })
+	go func() {
+		defer close(done)
+		for m := range mutations {
+			r.mu.Lock()
+			for _, e := range m.Events {
+				r.events = append(r.events, string(e.Data))
+			}
+			r.mu.Unlock()
+		}
+	}()
+}
+
+func (r *replica) heard() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.events)
 }
 
 var testApp = domain.ApplicationID{0xaa}
@@ -165,6 +192,7 @@ func newReplica(t testing.TB, l *lan, i, members int, id domain.ContextID, s set
 		store.ContextConfig.Put(b, r.id, wire.ContextConfig{})
 	}
 	require.NoError(t, b.Commit(t.Context()))
+	r.hear(t)
 	require.NoError(t, r.m.Follow(t.Context(), r.id))
 	return r
 }
@@ -262,11 +290,7 @@ func TestSignaturesArePassedOn(t *testing.T) {
 	b := newReplica(t, l, 1, 3, a.id, strict)
 	same(t, 21, a, b)
 	want := a.rows(t)
-	a.stop()
-	a.port.mu.Lock()
-	clear(a.port.topics)
-	clear(a.port.handlers)
-	a.port.mu.Unlock()
+	a.leave()
 	c := newReplica(t, l, 2, 3, a.id, strict)
 	same(t, 21, b, c)
 	require.Equal(t, want, c.rows(t))
@@ -277,4 +301,54 @@ func TestSignaturesArePassedOn(t *testing.T) {
 		require.Equal(t, a.key.Public(), row.Value.Author)
 		require.NotNil(t, row.Value.Signature)
 	}
+}
+
+// leave takes a replica off the network.
+func (r *replica) leave() {
+	r.stop()
+	r.port.mu.Lock()
+	defer r.port.mu.Unlock()
+	clear(r.port.topics)
+	clear(r.port.handlers)
+}
+
+// TestEventsOfMissedDeltas: subscribers of a node hear the events of a delta once, whether it came by gossip, while the node
+// caught up, or from a third node after its author was gone; so do those of deltas too large for gossip.
+func TestEventsOfMissedDeltas(t *testing.T) {
+	t.Parallel()
+	l := newLAN(t)
+	a := newReplica(t, l, 0, 3, domain.ContextID{}, setup{})
+	want := []string{"initial"}
+	set := func(value string) {
+		want = append(want, value)
+		require.NoError(t, a.set(value))
+	}
+	for i := range scaled(600, 3000) {
+		set(fmt.Sprint("missed ", i))
+	}
+	set(strings.Repeat("large ", sync.MaxInline/6+1))
+	hears := func(r *replica) {
+		t.Helper()
+		require.Eventually(t, func() bool { return len(r.heard()) >= len(want) }, long, 5*time.Millisecond)
+		require.ElementsMatch(t, want, r.heard())
+	}
+	b := newReplica(t, l, 1, 3, a.id, setup{})
+	same(t, len(want), a, b)
+	hears(b)
+	require.Equal(t, want, b.heard(), "in the order of the deltas")
+	for i := range 10 {
+		set(fmt.Sprint("gossiped ", i))
+	}
+	same(t, len(want), a, b)
+	hears(b)
+	a.leave()
+	c := newReplica(t, l, 2, 3, a.id, setup{})
+	same(t, len(want), b, c)
+	hears(c)
+	require.NoError(t, c.m.Sync(t.Context(), c.id))
+	require.NoError(t, b.set("the last"))
+	want = append(want, "the last")
+	same(t, len(want), b, c)
+	hears(b)
+	hears(c)
 }

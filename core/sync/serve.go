@@ -203,6 +203,9 @@ func (s *session) answerHistory(ctx context.Context, r wire.HistoryRequest) erro
 // answerBytes is about how large a message with deltas becomes.
 const answerBytes = 1 << 20
 
+// maxRecord is how large a delta with its events may be to fit a frame. Of a larger one the events stay here.
+const maxRecord = wire.MaxFrame - 4<<10
+
 // answerDeltas gives deltas with what is known of their authors.
 func (s *session) answerDeltas(ctx context.Context, r wire.DeltasRequest) error {
 	s.m.metrics.served.WithLabelValues("deltas").Inc()
@@ -266,7 +269,7 @@ func (m *Manager) records(ctx context.Context, id domain.ContextID, ids []domain
 		rec := wire.DeltaRecord{Delta: causal}
 		if authors[i] != nil {
 			rec.Author = *authors[i]
-			if wire.EventsDigest(row.Events) == rec.Author.Events {
+			if wire.EventsDigest(row.Events) == rec.Author.Events && len(causal)+len(row.Events) <= maxRecord {
 				rec.Events = row.Events
 			}
 		}

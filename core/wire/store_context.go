@@ -71,7 +71,9 @@ type ContextDagDelta struct {
 	HLC              crdt.Timestamp
 	Applied          bool
 	ExpectedRootHash domain.Hash
-	Events           []byte // JSON of events whose handlers have not run; nil is none
+	// Events are those of the author's call (EncodeEvents), nil for none: in an applied delta those that its author signed,
+	// for nodes that catch up.
+	Events []byte
 }
 
 // EncodeBorsh writes the row.
