@@ -95,6 +95,17 @@ network {
   max_memory   = "256MiB" # that connections and streams may buffer
 }
 
+# How contexts are kept equal with those of peers. A node's config.toml names timeout, interval and frequency too.
+sync {
+  frequency = "10s" # between two comparisons of a context with some peer's
+  interval  = "5s"  # rest of a context after one of any cause
+  timeout   = "30s" # for an attempt that brings nothing; a third of it for one answer
+
+  # Changes by members whose node cannot sign them, as those of the Rust node: true, false, or "auto", while such a node
+  # is connected in the context. With true, any member can write in the name of another that never signed.
+  accept_unsigned = "auto"
+}
+
 # The core's cache of hot rows over the storage plugin.
 store {
   cache = "16MiB"

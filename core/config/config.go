@@ -34,6 +34,7 @@ type Config struct {
 	Server    Server
 	Execution Execution
 	Network   Network
+	Sync      Sync
 	Store     Store
 	Log       Log
 	Metrics   Metrics
@@ -140,6 +141,7 @@ func Default(dir string) *Config {
 			MaxModule: 10 << 20, XCall: XCallAny, XCallDepth: 8, XCallCount: 100, Limits: runtime.DefaultLimits(),
 		},
 		Network: defaultNetwork(),
+		Sync:    defaultSync(),
 		Store:   Store{CacheBytes: 16 << 20},
 		Log:     Log{Level: "info", Format: "text"},
 		Metrics: Metrics{Enabled: true},

@@ -106,6 +106,13 @@ func (d *decoder) errorf(r hcl.Range, summary, format string, args ...any) {
 	})
 }
 
+// warnf says that a value has no effect, or not the one that is meant.
+func (d *decoder) warnf(r hcl.Range, summary, format string, args ...any) {
+	d.diags = append(d.diags, &hcl.Diagnostic{
+		Severity: hcl.DiagWarning, Summary: summary, Detail: fmt.Sprintf(format, args...), Subject: &r,
+	})
+}
+
 func join(path, name string) string {
 	if path == "" {
 		return name

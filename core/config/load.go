@@ -180,6 +180,7 @@ func (c *Config) decode(d *decoder, body hcl.Body) {
 		{name: "server", read: func(b *hcl.Block) { c.decodeServer(d, b) }},
 		{name: "execution", read: func(b *hcl.Block) { c.decodeExecution(d, b) }},
 		{name: "network", read: func(b *hcl.Block) { c.decodeNetwork(d, b) }},
+		{name: "sync", read: func(b *hcl.Block) { c.decodeSync(d, b) }},
 		{name: "store", read: func(b *hcl.Block) {
 			d.body("store", b.Body, []field{size("cache", &c.Store.CacheBytes, 64<<10, 1<<40)}, nil)
 		}},

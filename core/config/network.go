@@ -36,8 +36,6 @@ type Network struct {
 	// MaxPeers are kept; MaxMemory, in bytes, is what connections and streams may buffer.
 	MaxPeers  int
 	MaxMemory uint64
-	// Sync times of config.toml.
-	SyncTimeout, SyncInterval, SyncFrequency time.Duration
 }
 
 // Values of Network.LocalDiscovery besides a folder.
@@ -63,7 +61,6 @@ func defaultNetwork() Network {
 		Rendezvous: Rendezvous{Namespace: "/calimero/devnet/global", Interval: 90 * time.Second, Throttle: 2 * time.Minute,
 			Registrations: 3},
 		InviteTopic: "mero_specialized_node_invites", MaxPeers: 256, MaxMemory: 256 << 20,
-		SyncTimeout: 30 * time.Second, SyncInterval: 5 * time.Second, SyncFrequency: 10 * time.Second,
 	}
 }
 
@@ -98,7 +95,9 @@ const (
 	minPeers, maxPeers         = 8, 16_384
 	minNetMemory, maxNetMemory = 64 << 20, 64 << 30
 	secondsPerMinute           = 60
-	maxDiscoverySecs, maxNanos = int64(maxDiscovery / time.Second), int64(time.Second) - 1
+	// What init writes, as the reference does.
+	autoNATCandidates, autoNATInterval = 5, 10 * time.Second
+	maxDiscoverySecs, maxNanos         = int64(maxDiscovery / time.Second), int64(time.Second) - 1
 )
 
 func (c *Config) decodeNetwork(d *decoder, b *hcl.Block) {
@@ -296,9 +295,6 @@ func (n *Network) overlay(k *nodeKeys) {
 	if k.Specialized != nil && k.Specialized.InviteTopic != "" {
 		n.InviteTopic = k.Specialized.InviteTopic
 	}
-	milliseconds(&n.SyncTimeout, k.Sync.TimeoutMS)
-	milliseconds(&n.SyncInterval, k.Sync.IntervalMS)
-	milliseconds(&n.SyncFrequency, k.Sync.FrequencyMS)
 	if d := k.Discovery; d != nil {
 		n.overlayDiscovery(d)
 	}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"math"
 	"net"
 	"net/netip"
 	"path/filepath"
@@ -48,15 +47,12 @@ type nodeKeys struct {
 	} `toml:"bootstrap"`
 	Discovery   *discoveryKeys `toml:"discovery"`
 	Specialized *struct {
-		InviteTopic string `toml:"invite_topic"`
+		InviteTopic   string `toml:"invite_topic"`
+		AcceptMockTEE bool   `toml:"accept_mock_tee"`
 	} `toml:"specialized_node"`
-	Sync *struct { // required
-		TimeoutMS   *int64 `toml:"timeout_ms"`
-		IntervalMS  *int64 `toml:"interval_ms"`
-		FrequencyMS *int64 `toml:"frequency_ms"`
-	} `toml:"sync"`
-	Datastore *pathKey `toml:"datastore"` // required
-	Blobstore *pathKey `toml:"blobstore"` // required
+	Sync      *syncKeys `toml:"sync"`      // required
+	Datastore *pathKey  `toml:"datastore"` // required
+	Blobstore *pathKey  `toml:"blobstore"` // required
 }
 
 type pathKey struct {
@@ -222,9 +218,35 @@ func (f *NodeFile) validate(d *decoder) {
 	}
 	f.validateNetwork(bad)
 	f.validateServer(bad)
-	f.validateTimes(bad)
+	if k.Sync != nil {
+		k.Sync.validate(bad)
+	}
 	f.validatePath("datastore.path", k.Datastore, bad)
 	f.validatePath("blobstore.path", k.Blobstore, bad)
+	if len(d.diags) == 0 {
+		f.warn(d)
+	}
+}
+
+// warn tells of keys of the reference that are set and do nothing here.
+func (f *NodeFile) warn(d *decoder) {
+	ignored := func(key, format string, args ...any) {
+		d.warnf(f.at(key), key+" has no effect", format, args...)
+	}
+	if k := f.known.Discovery; k != nil && k.AutoNAT != nil {
+		if n := k.AutoNAT.MaxCandidates; n != nil && *n != autoNATCandidates {
+			ignored("discovery.autonat.max_candidates", "The network library chooses how many addresses it asks about. Remove the key.")
+		}
+		if p := k.AutoNAT.ProbeInterval; p != nil && p.duration() != autoNATInterval {
+			ignored("discovery.autonat.probe_interval", "The network library chooses how often it asks. Remove the key.")
+		}
+	}
+	if k := f.known.Specialized; k != nil && k.AcceptMockTEE {
+		ignored("specialized_node.accept_mock_tee", "This version invites no specialized nodes. Set it to false.")
+	}
+	if f.Get("tee") != nil {
+		ignored("tee", "This version does not run in a trusted execution environment. Remove the table.")
+	}
 }
 
 func (f *NodeFile) validatePath(key string, p *pathKey, bad func(key, format string, args ...any)) {
@@ -258,26 +280,6 @@ func (f *NodeFile) validateServer(bad func(key, format string, args ...any)) {
 		}
 		if w.Pong != nil && (*w.Pong < 1 || *w.Pong > 3600) {
 			bad("server.websocket.pong_timeout_secs", "It must be from 1 to 3600.")
-		}
-	}
-}
-
-func (f *NodeFile) validateTimes(bad func(key, format string, args ...any)) {
-	s := f.known.Sync
-	if s == nil {
-		return
-	}
-	for _, t := range []struct {
-		key       string
-		value     *int64
-		low, high time.Duration
-	}{
-		{"timeout_ms", s.TimeoutMS, time.Second, 5 * time.Minute},
-		{"interval_ms", s.IntervalMS, 100 * time.Millisecond, time.Hour},
-		{"frequency_ms", s.FrequencyMS, 100 * time.Millisecond, time.Hour},
-	} {
-		if t.value != nil && (*t.value < t.low.Milliseconds() || *t.value > t.high.Milliseconds()) {
-			bad("sync."+t.key, "It must be from %d to %d milliseconds.", t.low.Milliseconds(), t.high.Milliseconds())
 		}
 	}
 }
@@ -331,6 +333,7 @@ func (c *Config) overlay(f *NodeFile) Diagnostics {
 		c.Node.Identity, _, _ = k.Identity.decode() // validated before
 	}
 	c.Network.overlay(k)
+	c.Sync.overlay(k.Sync)
 	c.Node.Data, c.Node.Blobs = c.under(k.Datastore.Path), c.under(k.Blobstore.Path)
 	return c.overlayServer(f)
 }
@@ -372,12 +375,6 @@ func (c *Config) overlayServer(f *NodeFile) Diagnostics {
 
 // on: a table that is absent switches off, an absent key in it does not.
 func (k *enabledKey) on() bool { return k != nil && (k.Enabled == nil || *k.Enabled) }
-
-func milliseconds(to *time.Duration, from *int64) {
-	if from != nil {
-		*to = time.Duration(min(*from, math.MaxInt64/int64(time.Millisecond))) * time.Millisecond
-	}
-}
 
 // under resolves a path of config.toml, which starts at the node's folder.
 func (c *Config) under(p string) string {

@@ -60,7 +60,7 @@ func NewNodeFile(path string, s NodeFileSeed) (*NodeFile, error) {
 				"discovery_interval": seconds(90), "registrations_limit": 3,
 			},
 			"relay":   map[string]any{"registrations_limit": 3},
-			"autonat": map[string]any{"max_candidates": 5, "probe_interval": seconds(10)},
+			"autonat": map[string]any{"max_candidates": autoNATCandidates, "probe_interval": seconds(int(autoNATInterval.Seconds()))},
 		},
 		"sync":      map[string]any{"timeout_ms": 30000, "interval_ms": 5000, "frequency_ms": 10000},
 		"datastore": map[string]any{"path": "data"},

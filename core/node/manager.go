@@ -43,7 +43,8 @@ func (n *Node) newManager() (*manager, error) {
 	}
 	m.sync = sync.New(sync.Options{
 		Network: syncStreams{n.network}, Contexts: n.contexts, Identity: n.identity, DB: n.db, Access: m.access,
-		GroupDeltas: m.groups.Op, OpenBlob: m.openBytecode, Frequency: n.cfg.Network.SyncFrequency, Registerer: n.reg, Logger: n.log,
+		GroupDeltas: m.groups.Op, OpenBlob: m.openBytecode, Timeout: n.cfg.Sync.Timeout, Interval: n.cfg.Sync.Interval,
+		Frequency: n.cfg.Sync.Frequency, AcceptUnsigned: n.cfg.Sync.AcceptUnsigned, Registerer: n.reg, Logger: n.log,
 	})
 	options := transfer.Options{
 		Network: blobStreams{n.network}, Blobs: n.blobs, Identity: n.identity, Bytecode: m.bytecode, Member: m.isMember,

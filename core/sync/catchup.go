@@ -164,6 +164,7 @@ func (w *walk) list(ctx context.Context, need []domain.Hash) (whole bool, err er
 		if err != nil {
 			return false, err
 		}
+		w.f.watch.progress()
 		need = append(next, need[len(ask):]...)
 		if walked += len(entries); walked > w.f.m.opts.MaxWalk {
 			return false, errkind.Exhausted.Errorf("context %s: the history of peer %s goes back more than %d deltas", w.f.id, w.peer,
@@ -340,6 +341,7 @@ func (w *walk) flush(ctx context.Context) error {
 		switch r.Outcome {
 		case contexts.Applied:
 			w.applied++
+			w.f.watch.progress()
 		case contexts.Refused:
 			w.refused = r.Err
 		}

@@ -21,8 +21,9 @@ type follow struct {
 	id    domain.ContextID
 	topic string
 	log   *slog.Logger
-	// one is held by whoever synchronises.
-	one chan struct{}
+	// one is held by whoever synchronises; watch is his.
+	one   chan struct{}
+	watch *watch
 
 	mu stdsync.Mutex
 	in inbox
@@ -32,6 +33,7 @@ type follow struct {
 	wanted, syncing bool
 	prefer          []PeerID
 	due, compared   time.Time
+	ticked          time.Time // when a comparison was last due
 	failed          map[PeerID]failure
 	beat            time.Time // the last heartbeat sent
 	beatWanted      bool      // another one, as soon as may be
@@ -127,9 +129,10 @@ func (f *follow) attempt(ctx context.Context, prefer []PeerID, all bool) (err er
 		return err
 	}
 	err = errkind.Retryable(errkind.Unavailable.Errorf("no peer to synchronise context %s with", f.id))
+	f.watch = newWatch(f.m.opts.Timeout)
 	for _, p := range peers {
 		if err = f.with(ctx, p); err != nil {
-			if ctx.Err() != nil {
+			if ctx.Err() != nil || f.watch.over() {
 				return err
 			}
 			continue
@@ -176,13 +179,18 @@ func (f *follow) candidates(ctx context.Context, prefer []PeerID, every bool) ([
 
 // with synchronises with one peer.
 func (f *follow) with(ctx context.Context, p PeerID) error {
-	one, cancel := context.WithTimeout(ctx, f.m.opts.Timeout)
+	one, cancel := context.WithTimeout(ctx, f.m.opts.Whole)
 	defer cancel()
+	defer f.watch.guard(cancel)()
 	var err error
 	if f.m.peers.isPlain(p) {
 		err = f.withReference(one, p)
 	} else {
 		err = f.withExtended(one, p)
+	}
+	if err != nil && ctx.Err() == nil && f.watch.over() {
+		err = errkind.Retryable(errkind.Unavailable.Errorf("context %s: nothing came for %v (sync.timeout), from peer %s at last: %w", f.id,
+			f.m.opts.Timeout, p, err))
 	}
 	outcome := "ok"
 	f.mu.Lock()
@@ -248,8 +256,9 @@ func (f *follow) met(p PeerID) {
 func (f *follow) tick(now time.Time) {
 	f.mu.Lock()
 	beat := f.beatWanted || now.Sub(f.beat) >= f.m.opts.Heartbeat
-	if now.Sub(f.compared) >= f.m.opts.Frequency {
-		f.compared, f.wanted = now, true
+	if now.Sub(f.ticked) >= f.m.opts.Frequency {
+		f.ticked = now
+		f.wanted = f.wanted || now.Sub(f.compared) >= f.m.opts.Interval
 	}
 	f.start()
 	if len(f.in.queue) > 0 && !f.in.draining {

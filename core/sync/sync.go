@@ -36,16 +36,18 @@ type Options struct {
 	AcceptUnsigned *bool
 	// Heartbeat (30 s) is how often the node says where its contexts are.
 	Heartbeat time.Duration
-	// Frequency (10 s) is how often a context is compared with that of some peer.
-	Frequency time.Duration
+	// Frequency (10 s) is how often a context is compared with that of some peer. Interval (half of it) is the rest that
+	// a context has after any attempt; only a reason to think that something is missing breaks it.
+	Frequency, Interval time.Duration
 	// Retry (500 ms) and RetryMax (1 min) are the pauses after a failed synchronisation, doubling.
 	Retry, RetryMax time.Duration
 	// Republish (1 s) is the first pause, doubling, before a delta is published again that no peer is known to have.
 	Republish time.Duration
-	// Idle (30 s) ends a stream on which nothing is asked, Answer (10 s) one on which nothing is answered.
+	// Timeout (30 s) is how long an attempt to synchronise a context goes on with peers that bring nothing. While a peer
+	// brings deltas the attempt goes on, Whole (5 min) at most with each.
+	Timeout, Whole time.Duration
+	// Idle (30 s) ends a stream on which nothing is asked, Answer (a third of Timeout) one on which nothing is answered.
 	Idle, Answer time.Duration
-	// Timeout (5 min) bounds one synchronisation with one peer.
-	Timeout time.Duration
 	// MaxWalk (4,194,304) is how far back, in deltas, one synchronisation looks for what is missing.
 	MaxWalk int
 	// MaxConcurrent (16) is the number of synchronisations at once.
@@ -55,17 +57,23 @@ type Options struct {
 }
 
 func (o Options) withDefaults() Options {
+	if o.Timeout <= 0 {
+		o.Timeout = 30 * time.Second
+	}
 	for _, d := range []struct {
 		v *time.Duration
 		d time.Duration
 	}{
 		{&o.Heartbeat, 30 * time.Second}, {&o.Frequency, 10 * time.Second}, {&o.Retry, 500 * time.Millisecond},
-		{&o.RetryMax, time.Minute}, {&o.Republish, time.Second}, {&o.Idle, 30 * time.Second}, {&o.Answer, 10 * time.Second},
-		{&o.Timeout, 5 * time.Minute},
+		{&o.RetryMax, time.Minute}, {&o.Republish, time.Second}, {&o.Idle, 30 * time.Second}, {&o.Answer, o.Timeout / 3},
+		{&o.Whole, 5 * time.Minute},
 	} {
 		if *d.v <= 0 {
 			*d.v = d.d
 		}
+	}
+	if o.Interval <= 0 {
+		o.Interval = o.Frequency / 2
 	}
 	if o.MaxConcurrent <= 0 {
 		o.MaxConcurrent = 16

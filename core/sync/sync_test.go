@@ -1,9 +1,11 @@
 package sync_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	stdsync "sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -167,4 +169,79 @@ func TestUnknownContext(t *testing.T) {
 	_, ok = n.m.Status(ctxID)
 	require.False(t, ok)
 	require.Empty(t, n.port.inTopics())
+}
+
+// slow is a stream that answers late.
+type slow struct {
+	sync.Stream
+	by time.Duration
+}
+
+func (s slow) WriteFrame(ctx context.Context, payload []byte) error {
+	select {
+	case <-time.After(s.by):
+	case <-ctx.Done():
+	}
+	return s.Stream.WriteFrame(ctx, payload)
+}
+
+// TestTimeout: an attempt to synchronise ends once peers have brought nothing for a while, and not while deltas come.
+func TestTimeout(t *testing.T) {
+	t.Parallel()
+	t.Run("nothing comes", func(t *testing.T) {
+		t.Parallel()
+		l := newLAN(t)
+		n := newNode(t, l, 0, 1, setup{options: func(o *sync.Options) {
+			o.Timeout, o.Answer, o.Heartbeat, o.Frequency = 300*time.Millisecond, 0, time.Hour, time.Hour
+		}})
+		for i := range 8 {
+			p := l.join(fmt.Sprint("mute-", i))
+			p.handlers[wire.ExtensionProtocol] = func(ctx context.Context, _ sync.Stream) { <-ctx.Done() }
+			require.NoError(t, p.Subscribe(t.Context(), wire.ContextTopic(ctxID)))
+		}
+		err := n.m.Sync(t.Context(), ctxID)
+		require.ErrorIs(t, err, errkind.Unavailable)
+		require.ErrorContains(t, err, "sync.timeout")
+	})
+	t.Run("deltas come slowly", func(t *testing.T) {
+		t.Parallel()
+		l := newLAN(t)
+		first := newNode(t, l, 0, 2, setup{plain: true})
+		serve := first.m.ServeReference // one delta at a time
+		first.port.mu.Lock()
+		first.port.handlers[wire.SyncProtocol] = func(ctx context.Context, s sync.Stream) { serve(ctx, slow{s, 20 * time.Millisecond}) }
+		first.port.mu.Unlock()
+		const deltas = 80 // not to be listed within the timeout
+		for i := range deltas {
+			first.write(t, fmt.Sprint(i))
+		}
+		second := newNode(t, l, 1, 2, setup{options: func(o *sync.Options) { o.Timeout = time.Second }})
+		converged(t, deltas, long, first, second)
+	})
+}
+
+// TestInterval: a context that was compared a moment ago rests, whatever the frequency.
+func TestInterval(t *testing.T) {
+	t.Parallel()
+	compared := func(interval time.Duration) *atomic.Int32 {
+		l := newLAN(t)
+		opened := &atomic.Int32{}
+		first := newNode(t, l, 0, 2, setup{options: func(o *sync.Options) { o.Heartbeat, o.Frequency = time.Hour, time.Hour }})
+		serve := first.m.ServeExtension
+		first.port.mu.Lock()
+		first.port.handlers[wire.ExtensionProtocol] = func(ctx context.Context, s sync.Stream) {
+			opened.Add(1)
+			serve(ctx, s)
+		}
+		first.port.mu.Unlock()
+		first.write(t, "one")
+		second := newNode(t, l, 1, 2, setup{options: func(o *sync.Options) {
+			o.Heartbeat, o.Frequency, o.Interval = time.Hour, 20*time.Millisecond, interval
+		}})
+		converged(t, 1, long, first, second)
+		return opened
+	}
+	resting, restless := compared(time.Hour), compared(20*time.Millisecond)
+	eventually(t, "it is compared again and again", long, func() bool { return restless.Load() > 30 })
+	require.Less(t, resting.Load(), int32(10))
 }
