@@ -5,6 +5,7 @@ SCALE    ?= small
 FUZZTIME ?= 30s
 SEEDS    ?= 2000
 FROM     ?= 1
+MINUTES  ?= 30
 ARGS     ?=
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
@@ -28,12 +29,12 @@ endif
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build run test unit e2e converge govern laws race conformance bench fuzz proto apps clean \
+.PHONY: help build run test unit e2e converge writers soak govern laws race conformance bench fuzz proto apps clean \
 	check fmt-check vet lint proto-check tidy-check imports-check apps-check
 
 help: ## print this
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z0-9-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' Makefile
-	@echo '  SCALE=small|full (tests)  FUZZTIME=30s  SEEDS=2000 FROM=1 (converge, govern)  ARGS="..." (run, converge)'
+	@echo '  SCALE=small|full (tests)  FUZZTIME=30s  SEEDS=2000 FROM=1 (converge, govern)  MINUTES=30 (soak)  ARGS="..." (run, converge)'
 
 build: ## build all programs into bin/ and pin the plugins in plugins.lock
 	@mkdir -p $(BIN)
@@ -58,6 +59,13 @@ e2e: build ## run the black-box tests against the programs in bin/
 
 converge: ## run SEEDS random histories from seed FROM, real guests on 3 to 5 nodes, and say which did not converge
 	@$(GO) run ./tests/converge/run -seeds $(SEEDS) -from $(FROM) $(ARGS)
+
+writers: SEEDS = 10
+writers: build ## run SEEDS random loads (10) from seed FROM: all sample apps on three real nodes whose processes die at random
+	WRITERS=1 SEEDS=$(SEEDS) FROM=$(FROM) $(GO) test -v -count=1 -timeout 90m -run '^TestSeededWriters$$' ./tests/replication
+
+soak: build ## run three real nodes under mixed load for MINUTES, and look for what grows
+	MINUTES=$(MINUTES) $(GO) test -v -count=1 -timeout 0 -run '^TestSoak$$' ./tests/replication
 
 govern: ## run SEEDS random histories of groups from seed FROM, 2 to 5 nodes on a bad network, and say which did not converge
 	@$(GO) run ./tests/govern/run -seeds $(SEEDS) -from $(FROM) $(ARGS)

@@ -51,7 +51,7 @@ func (n *Node) newManager() (*manager, error) {
 		MaxBlob: n.cfg.Server.MaxUpload, Registerer: n.reg, Logger: n.log,
 	}
 	m.blobs = transfer.New(options)
-	m.apps = newProvisioner(n.contexts, n.apps, m.blobs, n.log)
+	m.apps = newProvisioner(n.contexts, n.apps, m.blobs, m.sync.Retry, n.log)
 	return m, errors.Join(
 		n.network.SetValidator(m.validate),
 		n.network.SetStreamHandler(wire.SyncProtocol, network.StreamLimits{}, func(ctx context.Context, s *network.Stream) {

@@ -19,6 +19,8 @@ type provisioner struct {
 	contexts *contexts.Client
 	apps     *apps.Service
 	blobs    *transfer.Service
+	// provided is told of a context whose application is here.
+	provided func(domain.ContextID)
 	log      *slog.Logger
 	wake     chan struct{}
 
@@ -26,8 +28,11 @@ type provisioner struct {
 	wanted map[domain.ContextID]struct{}
 }
 
-func newProvisioner(c *contexts.Client, a *apps.Service, b *transfer.Service, log *slog.Logger) *provisioner {
-	return &provisioner{contexts: c, apps: a, blobs: b, log: log, wake: make(chan struct{}, 1), wanted: map[domain.ContextID]struct{}{}}
+func newProvisioner(c *contexts.Client, a *apps.Service, b *transfer.Service, provided func(domain.ContextID), log *slog.Logger) *provisioner {
+	return &provisioner{
+		contexts: c, apps: a, blobs: b, provided: provided, log: log, wake: make(chan struct{}, 1),
+		wanted: map[domain.ContextID]struct{}{},
+	}
 }
 
 // want asks for the application of a context.
@@ -107,6 +112,8 @@ func (p *provisioner) all(ctx context.Context) bool {
 		}
 		if err != nil {
 			p.log.Error("the application of a context cannot run here", "context", id, "err", err)
+		} else {
+			p.provided(id)
 		}
 		p.mu.Lock()
 		delete(p.wanted, id)

@@ -216,6 +216,19 @@ func (m *Manager) Sync(ctx context.Context, id domain.ContextID) error {
 	return f.sync(ctx)
 }
 
+// Retry tries to bring a context together with its peers at once, whatever failed before: what it lacked is here now.
+func (m *Manager) Retry(id domain.ContextID) {
+	f := m.follow(id)
+	if f == nil {
+		return
+	}
+	f.mu.Lock()
+	clear(f.failed)
+	f.due = time.Time{}
+	f.mu.Unlock()
+	f.request("")
+}
+
 // Status tells how a context is doing; false when it is not followed.
 func (m *Manager) Status(id domain.ContextID) (Status, bool) {
 	f := m.follow(id)

@@ -413,14 +413,23 @@ func (n *Node) AppFile(name string) (string, error) {
 	return n.WriteFile(name+".wasm", wasm)
 }
 
-// WriteFile writes a file below the node's home and returns its path.
+// WriteFile writes a file below the node's home and returns its path. The file is whole whenever it is there, so that
+// several may write and read the same one.
 func (n *Node) WriteFile(name string, content []byte) (string, error) {
 	dir := filepath.Join(n.Home, "files")
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", err
 	}
+	f, err := os.CreateTemp(dir, "."+name)
+	if err != nil {
+		return "", err
+	}
+	_, err = f.Write(content)
 	path := filepath.Join(dir, name)
-	return path, os.WriteFile(path, content, 0o600)
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	return path, err
 }
 
 // Install installs a sample app.
