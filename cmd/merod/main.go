@@ -14,6 +14,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/calimero-go/core/core/config"
+	"github.com/calimero-go/core/core/timerslack"
 )
 
 var version = "dev"
@@ -49,6 +50,12 @@ func run(args []string) int {
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "merod:", err)
 		return 2
+	}
+	if k.Command() == "run" {
+		// Before signals are caught: one that comes meanwhile ends the program.
+		if err := timerslack.Adopt(); err != nil {
+			fmt.Fprintln(os.Stderr, "merod: cannot have coarser timers, the node takes more CPU time than it has to:", err)
+		}
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()

@@ -19,6 +19,8 @@ import (
 	goplugin "github.com/hashicorp/go-plugin"
 	"github.com/hashicorp/go-plugin/runner"
 	"golang.org/x/sys/unix"
+
+	"github.com/calimero-go/core/core/timerslack"
 )
 
 // process is one plugin process. It is go-plugin's runner: unlike go-plugin's own it gives the plugin no stdin, kills the
@@ -151,7 +153,7 @@ func closeFiles(files ...*os.File) {
 // holds the file open for writing until it execs.
 func startRetrying(cmd *exec.Cmd) error {
 	for try := 0; ; try++ {
-		err := cmd.Start()
+		err := timerslack.Start(cmd.Start)
 		if !errors.Is(err, unix.ETXTBSY) || try == 100 {
 			return err
 		}

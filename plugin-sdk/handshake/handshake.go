@@ -31,14 +31,24 @@ const (
 	SoftMessage = 1 << 20
 )
 
+// Windows of HTTP/2 flow control in bytes. They are fixed: gRPC otherwise finds them by a ping and a window update with
+// every message, which doubles the wake-ups of a call. They bound what a process buffers of one stream and of all.
+const (
+	streamWindow = 1 << 20
+	connWindow   = 8 << 20
+)
+
 // ServerOptions are those of every gRPC server of a plugin.
 func ServerOptions() []grpc.ServerOption {
-	return []grpc.ServerOption{grpc.MaxRecvMsgSize(MaxMessage), grpc.MaxSendMsgSize(MaxMessage)}
+	return []grpc.ServerOption{grpc.MaxRecvMsgSize(MaxMessage), grpc.MaxSendMsgSize(MaxMessage),
+		grpc.StaticStreamWindowSize(streamWindow), grpc.StaticConnWindowSize(connWindow)}
 }
 
 // DialOptions are those of every connection to a plugin; the host puts them into ClientConfig.GRPCDialOptions, with its
 // interceptors and stats handlers after them.
 func DialOptions() []grpc.DialOption {
-	return []grpc.DialOption{grpc.WithDefaultCallOptions(
-		grpc.MaxCallRecvMsgSize(MaxMessage), grpc.MaxCallSendMsgSize(MaxMessage))}
+	return []grpc.DialOption{
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(MaxMessage), grpc.MaxCallSendMsgSize(MaxMessage)),
+		grpc.WithStaticStreamWindowSize(streamWindow), grpc.WithStaticConnWindowSize(connWindow),
+	}
 }

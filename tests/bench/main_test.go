@@ -12,9 +12,16 @@ import (
 	"testing"
 	"text/tabwriter"
 	"time"
+
+	"github.com/calimero-go/core/core/timerslack"
 )
 
 func TestMain(m *testing.M) {
+	// As the node has it, also where its parts run in this process.
+	if err := timerslack.Adopt(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 	code := m.Run()
 	report.print()
 	os.Exit(code)
