@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 
+	"github.com/calimero-go/core/core/wire"
 	"github.com/calimero-go/core/plugin-sdk/domain"
 	"github.com/calimero-go/core/plugin-sdk/errkind"
 )
@@ -25,7 +26,9 @@ const (
 // nothing left to be decided there. What comes after a mark changes nothing before it. An operation that does not have
 // the mark in its past takes the engine back to an earlier one.
 type Engine struct {
+	genesis   Genesis
 	inherited Inherited
+	concerned map[domain.PublicKey]bool // identities whose inherited authority was asked for
 	nodes     map[domain.Hash]*node
 	log       []*node // in a causal order
 	marks     []mark  // the first is the genesis
@@ -37,6 +40,9 @@ type Engine struct {
 	// calm: every operation in the window counts or is refused, so one that has all heads as its parents adds to the
 	// state and changes nothing else.
 	calm bool
+	// untold are changes that Settle will return, fresh the operations of the window that it is to evaluate.
+	untold []Change
+	fresh  []*node
 
 	markEvery int
 }
@@ -52,6 +58,8 @@ type node struct {
 	takers  takers
 	named   bool // as a parent
 	out     bool // let go: refused, and not named by others
+	admin   bool // its author was one where it was made, and it is not refused
+	idle    bool // it counts, and writes nothing
 }
 
 // pin is an operation that will never count.
@@ -84,7 +92,7 @@ type Change struct {
 func NewEngine(g Genesis, inherited Inherited) *Engine {
 	start := g.snapshot()
 	return &Engine{
-		inherited: inherited, nodes: map[domain.Hash]*node{}, marks: []mark{{state: start}}, now: start.clone(), calm: true,
+		genesis: g, inherited: inherited, concerned: map[domain.PublicKey]bool{}, nodes: map[domain.Hash]*node{}, marks: []mark{{state: start}}, now: start.clone(), calm: true,
 		markEvery: markEvery,
 	}
 }
@@ -93,14 +101,28 @@ func NewEngine(g Genesis, inherited Inherited) *Engine {
 // the operation first. An error of kind Precondition names a parent that is missing, one of kind Exhausted says that the
 // operation begins too far back; neither adds it.
 func (g *Engine) Add(op Op) ([]Change, error) {
+	if err := g.Take(op); err != nil {
+		return nil, err
+	}
+	return g.Settle(), nil
+}
+
+// Take is Add without the evaluation: until [Engine.Settle] nothing else may be called. Many operations that conflict
+// are settled at the price of one.
+func (g *Engine) Take(op Op) error { return g.take(op, MaxWindow) }
+
+// Restore is Take for an operation that was added in an earlier life: it may begin anywhere.
+func (g *Engine) Restore(op Op) error { return g.take(op, math.MaxInt) }
+
+func (g *Engine) take(op Op, window int) error {
 	if g.nodes[op.ID] != nil {
-		return nil, nil
+		return nil
 	}
 	n := &node{op: &op}
 	for _, id := range op.Parents {
 		p := g.nodes[id]
 		if p == nil {
-			return nil, errkind.Precondition.Errorf("operation %s has a parent that was not added: %s", op.ID, id)
+			return errkind.Precondition.Errorf("operation %s has a parent that was not added: %s", op.ID, id)
 		}
 		n.depth = max(n.depth, p.depth)
 		n.mark = max(n.mark, p.gives)
@@ -111,8 +133,8 @@ func (g *Engine) Add(op Op) ([]Change, error) {
 	if op.parentless() && !(op.Claim.OneUse && g.last().state.claimed[op.Claim.Invitation]) {
 		to = len(g.marks) - 1 // it is judged on the present, and changes nothing else
 	}
-	if behind := len(g.log) - g.marks[to].at; behind >= MaxWindow {
-		return nil, errkind.Exhausted.Errorf("operation %s begins %d operations behind the newest, limit %d", op.ID, behind, MaxWindow)
+	if behind := len(g.log) - g.marks[to].at; behind >= window {
+		return errkind.Exhausted.Errorf("operation %s begins %d operations behind the newest, limit %d", op.ID, behind, MaxWindow)
 	}
 	for _, id := range op.Parents {
 		p := g.nodes[id]
@@ -126,10 +148,70 @@ func (g *Engine) Add(op Op) ([]Change, error) {
 	g.nodes[op.ID] = n
 	g.log = append(g.log, n)
 	g.window = append(g.window, n)
-	if g.calm && !op.parentless() && sameSet(op.Parents, g.heads) {
-		return g.extend(n), nil
+	g.concern(n.op)
+	if len(g.fresh) > 0 || !g.calm || op.parentless() || !sameSet(op.Parents, g.heads) || !g.extend(n) {
+		g.fresh = append(g.fresh, n)
 	}
-	return g.evaluate(n), nil
+	return nil
+}
+
+// Settle evaluates what was taken and returns what changed: new operations first, as they were taken.
+func (g *Engine) Settle() []Change {
+	changes := g.untold
+	if len(g.fresh) > 0 {
+		changes = g.evaluate(changes)
+	}
+	g.untold, g.fresh = nil, nil
+	return changes
+}
+
+// concern remembers whose inherited authority matters to an operation.
+func (g *Engine) concern(op *Op) {
+	g.concerned[op.Author] = true
+	if op.Claim != nil {
+		g.concerned[op.Claim.Inviter] = true
+	}
+	if removed, ok := op.Body.(wire.OpMemberRemoved); ok {
+		g.concerned[removed.Member] = true
+	}
+}
+
+// Inherit gives the group another standing of identities in its ancestors. Where that matters, everything is computed
+// anew; it returns the verdicts that changed.
+func (g *Engine) Inherit(inherited Inherited) []Change {
+	same := true
+	for who := range g.concerned {
+		same = same && g.inherited[who] == inherited[who]
+	}
+	if same {
+		g.inherited = inherited
+		return nil
+	}
+	return g.Rebase(g.genesis, inherited)
+}
+
+// Rebase gives the group another beginning, and computes everything anew; it returns the verdicts that changed.
+func (g *Engine) Rebase(genesis Genesis, inherited Inherited) []Change {
+	anew := NewEngine(genesis, inherited)
+	anew.markEvery = g.markEvery
+	for i, n := range g.log {
+		if err := anew.Restore(*n.op); err != nil {
+			panic(err) // the log has parents before their children
+		}
+		if i%markEvery == markEvery-1 {
+			anew.Settle()
+		}
+	}
+	anew.Settle()
+	var changes []Change
+	for _, n := range g.log {
+		if now := anew.nodes[n.op.ID].verdict; !now.equal(n.verdict) {
+			changes = append(changes, Change{ID: n.op.ID, Old: n.verdict, New: now})
+		}
+	}
+	slices.SortFunc(changes, func(a, b Change) int { return a.ID.Compare(b.ID) })
+	*g = *anew
+	return changes
 }
 
 func (g *Engine) last() *mark { return &g.marks[len(g.marks)-1] }
@@ -175,30 +257,39 @@ func (g *Engine) takeBack(n *node) {
 	}
 }
 
-// extend adds an operation that has everything that counts in its past.
-func (g *Engine) extend(n *node) []Change {
+// extend adds an operation that has everything that counts in its past. It reports false, and does nothing, when that may
+// change others.
+func (g *Engine) extend(n *node) bool {
 	e := &evaluation{
 		base: g.now, inherited: g.inherited, ops: []*Op{n.op}, depth: []int{n.depth}, past: []bitset{newBitset(1)},
 		causal: make([]judgement, 1),
 	}
-	n.judged = view{e: e, applied: newBitset(1)}.judge(0)
-	n.verdict = Verdict{Code: n.judged.refused}
-	if n.judged.lost || n.judged.takes.any() && g.reasonsOpen() {
-		return g.evaluate(n)
+	judged := view{e: e, applied: newBitset(1)}.judge(0)
+	if judged.lost || judged.takes.any() && g.reasonsOpen() {
+		return false
 	}
+	n.decide(judged, Verdict{Code: judged.refused})
 	if n.judged.refused == "" {
-		n.verdict.Code = Applied
+		n.decide(judged, Verdict{Code: Applied})
 		g.now.extend(n.op, &n.judged)
 		g.heads = []domain.Hash{n.op.ID}
 		if len(g.window) >= g.markEvery {
 			g.setMark(n, nil)
 		}
 	}
-	return []Change{{ID: n.op.ID, New: n.verdict}}
+	g.untold = append(g.untold, Change{ID: n.op.ID, New: n.verdict})
+	return true
 }
 
-// evaluate computes the window anew.
-func (g *Engine) evaluate(newest *node) []Change {
+// decide records what became of an operation.
+func (n *node) decide(j judgement, v Verdict) {
+	n.judged, n.verdict = j, v
+	n.admin = j.refused == "" && j.admin
+	n.idle = v.Code == Applied && len(j.writes) == 0
+}
+
+// evaluate computes the window anew, and adds what changed.
+func (g *Engine) evaluate(changes []Change) []Change {
 	pins := g.evaluated()
 	ops, depth := make([]*Op, len(pins)), make([]int, len(pins))
 	pinned := make(map[int]judgement, len(g.loose))
@@ -214,7 +305,11 @@ func (g *Engine) evaluate(newest *node) []Change {
 	res := e.run()
 	all := view{e, res.applied, res.joins}
 	verdicts := all.verdicts(res)
-	changes := []Change{{ID: newest.op.ID, New: verdicts[newest.op.ID]}}
+	for _, n := range g.fresh {
+		changes = append(changes, Change{ID: n.op.ID, New: verdicts[n.op.ID]})
+		n.verdict = verdicts[n.op.ID]
+	}
+	told := len(changes)
 	g.calm = !res.contested
 	for i, p := range pins {
 		n := p.node
@@ -225,21 +320,21 @@ func (g *Engine) evaluate(newest *node) []Change {
 			continue
 		}
 		n.takers = res.takers[i]
-		n.judged = *all.judged(i)
 		v := verdicts[n.op.ID]
-		if n != newest && !v.equal(n.verdict) {
+		if !v.equal(n.verdict) {
 			changes = append(changes, Change{ID: n.op.ID, Old: n.verdict, New: v})
 		}
-		n.verdict = v
+		n.decide(*all.judged(i), v)
 		g.calm = g.calm && (v.Code == Applied || v.Code.Refused() && !n.mayRevive())
 	}
-	slices.SortFunc(changes[1:], func(a, b Change) int { return a.ID.Compare(b.ID) })
+	slices.SortFunc(changes[told:], func(a, b Change) int { return a.ID.Compare(b.ID) })
 	g.now = all.merged()
 	g.heads = all.heads()
 	if head := g.last().head; head != nil && !g.followed(all) {
 		g.heads = append(g.heads, head.op.ID)
 		slices.SortFunc(g.heads, domain.Hash.Compare)
 	}
+	newest := g.fresh[len(g.fresh)-1]
 	if !res.contested && sameSet(g.heads, []domain.Hash{newest.op.ID}) && !newest.op.parentless() {
 		g.setMark(newest, all.e.past[e.index[newest.op.ID]])
 	}
@@ -393,8 +488,11 @@ func (g *Engine) Try(op Op) Code {
 		base: g.now, inherited: g.inherited, ops: []*Op{&op}, depth: []int{1}, past: []bitset{newBitset(1)},
 		causal: make([]judgement, 1),
 	}
-	if refused := (view{e: e, applied: newBitset(1)}).judge(0).refused; refused != "" {
-		return refused
+	switch judged := (view{e: e, applied: newBitset(1)}).judge(0); {
+	case judged.refused != "":
+		return judged.refused
+	case judged.lost:
+		return VoidInheritedLost
 	}
 	return Applied
 }
@@ -504,6 +602,14 @@ func (s *snapshot) extend(op *Op, j *judgement) {
 		s.claimed[op.Claim.Invitation] = true
 	}
 	for _, w := range j.writes {
+		if w.grants() {
+			s.ever[w.key.who] = true
+		}
+		if w.key.kind == keyChild && w.bit {
+			s.link(domain.GroupID(w.key.id), Link{Op: op.ID, Author: op.Author})
+		} else if w.unlisted() {
+			delete(s.links, domain.GroupID(w.key.id))
+		}
 		switch {
 		case w.key.kind == keyMember:
 			s.extendMember(w)
@@ -526,7 +632,7 @@ func (s *snapshot) extendMember(w write) {
 		}
 		return
 	case m.weak:
-		s.members[who] = memberState{present: true, role: m.role, since: m.since, written: s.members[who].written}
+		s.members[who] = memberState{present: true, joined: true, role: m.role, since: m.since, written: s.members[who].written}
 		return
 	}
 	s.members[who] = memberState{present: true, role: m.role, since: m.since, written: true}

@@ -1,6 +1,8 @@
 package governance
 
 import (
+	"slices"
+
 	"github.com/calimero-go/core/core/wire"
 	"github.com/calimero-go/core/plugin-sdk/domain"
 )
@@ -81,6 +83,7 @@ type memberState struct {
 	since   since
 	written bool // by an operation with authority
 	removed bool // and the last word was a removal
+	joined  bool // present by invitation or attestation alone
 }
 
 func (m memberState) admin() bool { return m.present && m.role == domain.RoleAdmin }
@@ -108,12 +111,14 @@ type snapshot struct {
 	nonces   map[domain.PublicKey]uint64
 	wasAdmin map[domain.PublicKey]bool // was given Admin, by the genesis or an operation with authority
 	claimed  map[domain.Hash]bool      // one-use invitations with a claim that was not refused
+	ever     map[domain.PublicKey]bool // was admin by operations that count
+	links    map[domain.GroupID][]Link // of listed subgroups, by id
 }
 
 func (s *snapshot) clone() *snapshot {
 	c := &snapshot{
 		members: cloneMap(s.members), bits: cloneMap(s.bits), regs: cloneMap(s.regs), nonces: cloneMap(s.nonces),
-		wasAdmin: cloneMap(s.wasAdmin), claimed: cloneMap(s.claimed),
+		wasAdmin: cloneMap(s.wasAdmin), claimed: cloneMap(s.claimed), ever: cloneMap(s.ever), links: cloneMap(s.links),
 		byMember: make(map[domain.PublicKey][]key, len(s.byMember)),
 	}
 	for who, keys := range s.byMember {
@@ -153,10 +158,11 @@ type Genesis struct {
 	AppKey  domain.Hash
 	Target  domain.ApplicationID
 	Policy  domain.UpgradePolicy
+	Alias   *string
 }
 
 func (g Genesis) snapshot() *snapshot {
-	return &snapshot{
+	s := &snapshot{
 		members:  map[domain.PublicKey]memberState{g.Founder: {present: true, role: domain.RoleAdmin}},
 		bits:     map[key]bool{},
 		byMember: map[domain.PublicKey][]key{},
@@ -167,7 +173,36 @@ func (g Genesis) snapshot() *snapshot {
 		nonces:   map[domain.PublicKey]uint64{},
 		wasAdmin: map[domain.PublicKey]bool{g.Founder: true},
 		claimed:  map[domain.Hash]bool{},
+		ever:     map[domain.PublicKey]bool{g.Founder: true},
+		links:    map[domain.GroupID][]Link{},
 	}
+	if g.Alias != nil {
+		s.regs[key{kind: keyGroupAlias}] = *g.Alias
+	}
+	return s
+}
+
+// grants reports whether a write makes somebody an admin.
+func (w *write) grants() bool {
+	return w.key.kind == keyMember && !w.member.removed && w.member.role == domain.RoleAdmin
+}
+
+// unlisted reports whether a write takes a subgroup off the list.
+func (w *write) unlisted() bool { return w.key.kind == keyChild && !w.bit }
+
+// link adds an operation that lists a subgroup to those that do, one for each author. Lists are shared between snapshots,
+// so they are made anew.
+func (s *snapshot) link(child domain.GroupID, by Link) {
+	list := slices.Clone(s.links[child])
+	at := slices.IndexFunc(list, func(l Link) bool { return l.Author == by.Author })
+	switch {
+	case at < 0:
+		list = append(list, by)
+	case by.Op.Compare(list[at].Op) < 0:
+		list[at] = by
+	}
+	slices.SortFunc(list, func(a, b Link) int { return a.Op.Compare(b.Op) })
+	s.links[child] = list
 }
 
 // Inherited is what ancestor groups say of identities: whether they ever were admin of the nearest ancestor that has a

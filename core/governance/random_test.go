@@ -41,6 +41,30 @@ type peer struct {
 	joins   map[domain.Hash]bool // without parents
 }
 
+// tell records changes, which must lead on from what was said before.
+func (p *peer) tell(t testing.TB, changes []governance.Change, anew bool) {
+	for _, c := range changes {
+		require.Equal(t, p.said[c.ID], c.Old)
+		require.False(t, c.Old.Code.Refused() && !p.joins[c.ID] && !anew, "a refusal changed: %+v", c)
+		p.said[c.ID] = c.New
+	}
+}
+
+// inherit changes what a node knows of the ancestors of the group, now and then.
+func (w *world) inherit(p *peer) {
+	if len(w.inherited) == 0 || w.rng.IntN(4) != 0 {
+		return
+	}
+	other := governance.Inherited{}
+	for _, who := range w.who {
+		ever := w.rng.IntN(4) == 0
+		if w.rng.IntN(2) == 0 {
+			other[who] = governance.InheritedAdmin{Ever: ever, Now: ever && w.rng.IntN(2) == 0}
+		}
+	}
+	p.tell(w.t, p.engine.Inherit(other), true)
+}
+
 func person(i int) domain.PublicKey { return id[domain.PublicKey](string(rune('A' + i))) }
 
 func newWorld(t testing.TB, seed uint64) *world {
@@ -75,22 +99,25 @@ func (w *world) run(steps int) {
 	for range steps {
 		n := w.nodes[w.rng.IntN(len(w.nodes))]
 		if w.rng.IntN(3) == 0 {
+			var got []governance.Op
 			for range w.rng.IntN(8) {
 				if len(w.ops) > 0 {
-					n.take(w.t, w.ops[w.rng.IntN(len(w.ops))])
+					got = append(got, w.ops[w.rng.IntN(len(w.ops))])
 				}
 			}
+			w.inherit(n)
+			n.take(w.t, w.rng.IntN(2) == 0, got...)
 			continue
 		}
 		op := w.write(n)
 		w.ops = append(w.ops, op)
-		n.take(w.t, op)
+		n.take(w.t, false, op)
 	}
 }
 
-// take gives an operation to a node.
-func (p *peer) take(t testing.TB, op governance.Op) {
-	p.waiting = append(p.waiting, op)
+// take gives operations to a node, which settles them at once or one by one.
+func (p *peer) take(t testing.TB, together bool, ops ...governance.Op) {
+	p.waiting = append(p.waiting, ops...)
 	for again := true; again; {
 		again = false
 		for i, op := range p.waiting {
@@ -99,18 +126,16 @@ func (p *peer) take(t testing.TB, op governance.Op) {
 			}
 			p.waiting = slices.Delete(p.waiting, i, i+1)
 			p.joins[op.ID] = op.Claim != nil && len(op.Parents) == 0
-			changes, err := p.engine.Add(op)
-			require.NoError(t, err)
-			for _, c := range changes {
-				require.Equal(t, p.said[c.ID], c.Old)
-				require.False(t, c.Old.Code.Refused() && !p.joins[c.ID], "a refusal changed: %+v", c)
-				p.said[c.ID] = c.New
+			require.NoError(t, p.engine.Take(op))
+			if !together {
+				p.tell(t, p.engine.Settle(), false)
 			}
 			p.has[op.ID] = true
 			again = true
 			break
 		}
 	}
+	p.tell(t, p.engine.Settle(), false)
 }
 
 func (w *world) write(n *peer) governance.Op {
@@ -290,9 +315,13 @@ func (w *world) check(seed uint64) {
 		delivery := slices.Clone(w.ops)
 		delivery = append(delivery, w.ops[:len(w.ops)/3]...)
 		w.rng.Shuffle(len(delivery), func(i, j int) { delivery[i], delivery[j] = delivery[j], delivery[i] })
-		for _, op := range delivery {
-			n.take(t, op)
+		w.inherit(n)
+		for len(delivery) > 0 {
+			some := delivery[:min(len(delivery), 1+w.rng.IntN(1+w.rng.IntN(20)))]
+			n.take(t, w.rng.IntN(2) == 0, some...)
+			delivery = delivery[len(some):]
 		}
+		n.tell(t, n.engine.Inherit(w.inherited), true)
 		if reflect.DeepEqual(want.Verdicts, n.said) && reflect.DeepEqual(want.State, n.engine.State()) &&
 			slices.Equal(want.Heads, n.engine.Heads()) {
 			continue
@@ -319,7 +348,7 @@ func TestLongLog(t *testing.T) {
 		op.Nonce = w.nonces[op.Author]
 		op.ID = sha256.Sum256(fmt.Appendf(nil, "%d", len(w.ops)))
 		w.ops = append(w.ops, op)
-		n.take(t, op)
+		n.take(t, false, op)
 		return op
 	}
 	add(0, wire.OpMemberAdded{Member: person(1), Role: domain.RoleAdmin}, n.engine.Heads())

@@ -40,7 +40,9 @@ func (t takers) all(uses []clause) []*Op {
 
 // mayChange reports whether a void operation of this code would be void by VoidAuthorityRevoked, which is looked at
 // first, once somebody takes its authority.
-func (c Code) mayChange() bool { return c == VoidDeleteContexts || c == VoidLastAdmin }
+func (c Code) mayChange() bool {
+	return c == VoidDeleteContexts || c == VoidLastAdmin || c == VoidInheritedLost
+}
 
 // resolving is the resolution of one set.
 type resolving struct {
@@ -194,6 +196,8 @@ func (r *resolving) nameTakers() {
 		r.out.takers[op] = r.takers(op)
 		if by := r.revoked(op); by != nil {
 			r.verdict(op, VoidAuthorityRevoked, by)
+		} else if v.Code == VoidInheritedLost {
+			r.out.contested = true // somebody may build on it yet
 		}
 	}
 	for op := range r.pinned {
@@ -228,9 +232,9 @@ func (r *resolving) voidLost() {
 			}
 		}
 		if !acknowledged {
-			r.out.contested = true
 			r.void.add(i)
 			r.verdict(i, VoidInheritedLost, nil)
+			r.out.contested = r.out.contested || r.judged(i).takes.any()
 		}
 	}
 }

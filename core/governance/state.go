@@ -1,6 +1,8 @@
 package governance
 
 import (
+	"slices"
+
 	"github.com/calimero-go/core/core/wire"
 	"github.com/calimero-go/core/plugin-sdk/domain"
 )
@@ -31,6 +33,19 @@ type State struct {
 	TeePolicies  []wire.OpTeeAdmissionPolicySet
 	// Closed are the invitations that were closed.
 	Closed map[domain.Hash]bool
+
+	// EverAdmins are, and were at some time, admins by their own row.
+	EverAdmins map[domain.PublicKey]bool
+	// Joined are the members whom no admin added: by invitation or attestation alone.
+	Joined map[domain.PublicKey]bool
+	// Links are the operations that list each of the Subgroups, the first of each author, in the order of their ids.
+	Links map[domain.GroupID][]Link
+}
+
+// Link is an operation that lists a subgroup.
+type Link struct {
+	Op     domain.Hash
+	Author domain.PublicKey
 }
 
 // ContextMember names an identity in a context.
@@ -62,10 +77,20 @@ func (v view) merged() *snapshot {
 		}
 	}
 	seen := newBitset(len(v.e.ops))
+	unlisted := map[domain.GroupID]bool{}
 	for i := range v.applied.all {
 		seen.union(v.e.past[i])
 		seen.add(i)
+		for _, w := range v.judged(i).writes {
+			if w.grants() {
+				s.ever[w.key.who] = true
+			}
+			if w.unlisted() {
+				unlisted[domain.GroupID(w.key.id)] = true
+			}
+		}
 	}
+	v.relink(s, unlisted)
 	for i := range seen.all {
 		op, j := v.e.ops[i], v.judged(i)
 		if j.refused != "" {
@@ -82,6 +107,31 @@ func (v view) merged() *snapshot {
 		}
 	}
 	return s
+}
+
+// relink finds the operations that list subgroups: those that have all that took the subgroup off the list in their past.
+func (v view) relink(s *snapshot, unlisted map[domain.GroupID]bool) {
+	for child := range unlisted {
+		delete(s.links, child)
+	}
+	for i := range v.applied.all {
+		for _, w := range v.judged(i).writes {
+			child := domain.GroupID(w.key.id)
+			if w.key.kind == keyChild && w.bit && (!unlisted[child] || v.seesUnlisted(i, child)) {
+				s.link(child, Link{Op: v.e.ops[i].ID, Author: v.e.ops[i].Author})
+			}
+		}
+	}
+}
+
+// seesUnlisted reports whether an operation has all that took a subgroup off the list in its past.
+func (v view) seesUnlisted(op int, child domain.GroupID) bool {
+	for _, w := range v.e.writers[key{kind: keyChild, id: domain.Hash(child)}] {
+		if !w.bit && v.applied.has(w.op) && !v.e.past[op].has(w.op) {
+			return false
+		}
+	}
+	return true
 }
 
 // written are the keys that applied operations wrote.
@@ -105,12 +155,19 @@ func (s *snapshot) state() *State {
 		Contexts: map[domain.ContextID]bool{}, Visibility: map[domain.ContextID]wire.GroupContextVisibility{},
 		Allowlists: map[ContextMember]bool{}, ContextCaps: map[ContextMember]domain.ContextCapability{},
 		ContextAlias: map[domain.ContextID]string{}, MemberAlias: map[domain.PublicKey]string{},
-		Subgroups: map[domain.GroupID]bool{}, Closed: map[domain.Hash]bool{},
+		Subgroups: map[domain.GroupID]bool{}, Closed: map[domain.Hash]bool{}, EverAdmins: cloneMap(s.ever),
+		Joined: map[domain.PublicKey]bool{}, Links: map[domain.GroupID][]Link{},
 	}
 	for who, m := range s.members {
 		if m.present {
 			out.Members[who] = m.role
 		}
+		if m.present && m.joined {
+			out.Joined[who] = true
+		}
+	}
+	for child, list := range s.links {
+		out.Links[child] = slices.Clone(list)
 	}
 	for k, on := range s.bits {
 		out.bit(k, on)

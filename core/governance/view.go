@@ -106,7 +106,7 @@ func (v view) member(who domain.PublicKey) memberState {
 		}
 	}
 	if joins := v.last(eligible); len(joins) > 0 {
-		join := memberState{present: true, role: domain.RoleAdmin, written: state.written}
+		join := memberState{present: true, joined: true, role: domain.RoleAdmin, written: state.written}
 		for _, w := range joins {
 			join.role = narrower(join.role, w.member.role)
 		}
