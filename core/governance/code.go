@@ -1,8 +1,10 @@
 package governance
 
 import (
+	"errors"
 	"strings"
 
+	"github.com/calimero-go/core/core/wire"
 	"github.com/calimero-go/core/plugin-sdk/domain"
 	"github.com/calimero-go/core/plugin-sdk/errkind"
 )
@@ -15,6 +17,12 @@ type Code string
 const (
 	Pending Code = "PENDING_PARENTS"
 	Applied Code = "APPLIED"
+
+	// Of what is no operation of the group, and is not kept.
+	RefusedStructure Code = "REFUSED_STRUCTURE"
+	RefusedVersion   Code = "REFUSED_VERSION"
+	RefusedSignature Code = "REFUSED_SIGNATURE"
+	RefusedTooLarge  Code = "REFUSED_TOO_LARGE"
 
 	RefusedTooManyParents      Code = "REFUSED_TOO_MANY_PARENTS"
 	RefusedGroupDeleted        Code = "REFUSED_GROUP_DELETED"
@@ -63,6 +71,10 @@ func (c Code) Void() bool { return strings.HasPrefix(string(c), "VOID_") }
 var reasons = map[Code]string{
 	Pending:                    "waits for operations that were not received",
 	Applied:                    "counts",
+	RefusedStructure:           "is not the encoding of an operation of this group",
+	RefusedVersion:             "has another schema version",
+	RefusedSignature:           "its signature is not its author's",
+	RefusedTooLarge:            "is larger than an operation may be",
 	RefusedTooManyParents:      "has more than 256 parents",
 	RefusedGroupDeleted:        "the group was deleted before",
 	RefusedNonceStale:          "its author had used this nonce or a higher one",
@@ -98,6 +110,19 @@ var reasons = map[Code]string{
 	VoidInheritedLost:          "its author is no admin of the parent group any more, and no member had built on it",
 	VoidDeleteContexts:         "a context was registered at the same time",
 	VoidGroupDeleted:           "the group was deleted",
+}
+
+// Rejection is the code of what [wire.DecodeSignedGroupOp] or [NewOp] do not take.
+func Rejection(err error) Code {
+	switch {
+	case errors.Is(err, wire.ErrGroupOpVersion):
+		return RefusedVersion
+	case errors.Is(err, wire.ErrGroupOpSignature):
+		return RefusedSignature
+	case errors.Is(err, errkind.TooLarge):
+		return RefusedTooLarge
+	}
+	return RefusedStructure
 }
 
 // Reason says in words what a code means.

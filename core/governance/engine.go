@@ -29,6 +29,7 @@ type Engine struct {
 	genesis   Genesis
 	inherited Inherited
 	concerned map[domain.PublicKey]bool // identities whose inherited authority was asked for
+	listed    map[domain.GroupID][]Link // operations that list subgroups, whatever their verdicts
 	nodes     map[domain.Hash]*node
 	log       []*node // in a causal order
 	marks     []mark  // the first is the genesis
@@ -59,7 +60,7 @@ type node struct {
 	named   bool // as a parent
 	out     bool // let go: refused, and not named by others
 	admin   bool // its author was one where it was made, and it is not refused
-	idle    bool // it counts, and writes nothing
+	idle    bool // it counts, and changed nothing where it was made
 }
 
 // pin is an operation that will never count.
@@ -92,7 +93,8 @@ type Change struct {
 func NewEngine(g Genesis, inherited Inherited) *Engine {
 	start := g.snapshot()
 	return &Engine{
-		genesis: g, inherited: inherited, concerned: map[domain.PublicKey]bool{}, nodes: map[domain.Hash]*node{}, marks: []mark{{state: start}}, now: start.clone(), calm: true,
+		genesis: g, inherited: inherited, concerned: map[domain.PublicKey]bool{},
+		listed: map[domain.GroupID][]Link{}, nodes: map[domain.Hash]*node{}, marks: []mark{{state: start}}, now: start.clone(), calm: true,
 		markEvery: markEvery,
 	}
 }
@@ -171,8 +173,11 @@ func (g *Engine) concern(op *Op) {
 	if op.Claim != nil {
 		g.concerned[op.Claim.Inviter] = true
 	}
-	if removed, ok := op.Body.(wire.OpMemberRemoved); ok {
-		g.concerned[removed.Member] = true
+	switch body := op.Body.(type) {
+	case wire.OpMemberRemoved:
+		g.concerned[body.Member] = true
+	case wire.OpSubgroupCreated:
+		g.listed[body.Child] = addLink(g.listed[body.Child], Link{Op: op.ID, Author: op.Author})
 	}
 }
 
@@ -285,7 +290,7 @@ func (g *Engine) extend(n *node) bool {
 func (n *node) decide(j judgement, v Verdict) {
 	n.judged, n.verdict = j, v
 	n.admin = j.refused == "" && j.admin
-	n.idle = v.Code == Applied && len(j.writes) == 0
+	n.idle = v.Code == Applied && j.idle
 }
 
 // evaluate computes the window anew, and adds what changed.
@@ -558,10 +563,80 @@ func (g *Engine) Tips() []domain.Hash {
 	return out
 }
 
+// Listed are the operations, counting or not, that list subgroups, as State.Links has those that count. The caller does
+// not change them.
+func (g *Engine) Listed() map[domain.GroupID][]Link { return maps.Clone(g.listed) }
+
+// Concerned reports whether the standing of some identity in ancestor groups made a difference, or may have.
+func (g *Engine) Concerned() bool {
+	for who := range g.concerned {
+		if g.inherited[who].Ever {
+			return true
+		}
+	}
+	return false
+}
+
+// Vouched returns those of the operations that an admin of then built on: one of its operations, not refused, has them in
+// its past. Authors of the given operations do not vouch for each other, unless somebody else vouched for them.
+func (g *Engine) Vouched(ids []domain.Hash) []domain.Hash {
+	open := map[*node]bool{}
+	for _, id := range ids {
+		if n := g.nodes[id]; n != nil {
+			open[n] = true
+		}
+	}
+	var vouched []domain.Hash
+	for again := true; again && len(open) > 0; {
+		again = false
+		seen := g.underAdmins(open)
+		for n := range open {
+			if seen[n] {
+				vouched = append(vouched, n.op.ID)
+				delete(open, n)
+				again = true
+			}
+		}
+	}
+	slices.SortFunc(vouched, domain.Hash.Compare)
+	return vouched
+}
+
+// underAdmins is the past of operations of admins that are not authors of some operations, as far back as these.
+func (g *Engine) underAdmins(open map[*node]bool) map[*node]bool {
+	authors, floor := map[domain.PublicKey]bool{}, math.MaxInt
+	for n := range open {
+		authors[n.op.Author] = true
+		floor = min(floor, n.depth)
+	}
+	seen := map[*node]bool{}
+	var stack []*node
+	for _, n := range g.log {
+		if n.admin && n.depth > floor && !authors[n.op.Author] {
+			stack = append(stack, n)
+		}
+	}
+	for len(stack) > 0 {
+		n := stack[len(stack)-1]
+		stack = stack[:len(stack)-1]
+		for _, id := range n.op.Parents {
+			if p := g.nodes[id]; !seen[p] && p.depth >= floor {
+				seen[p] = true
+				stack = append(stack, p)
+			}
+		}
+	}
+	return seen
+}
+
 // Entry is an operation of the log with its verdict.
 type Entry struct {
 	Op      Op
 	Verdict Verdict
+	// Sequence is its place in the log, from 1; 0 for one that waits for its parents.
+	Sequence uint64
+	// NoEffect: it counts, and changed nothing where it was made.
+	NoEffect bool
 }
 
 // Log lists operations in the order they were added, from a position on, at most limit.
@@ -572,7 +647,7 @@ func (g *Engine) Log(from, limit int) []Entry {
 	page := g.log[from:min(len(g.log), from+limit)]
 	out := make([]Entry, len(page))
 	for i, n := range page {
-		out[i] = Entry{Op: *n.op, Verdict: n.verdict}
+		out[i] = Entry{Op: *n.op, Verdict: n.verdict, Sequence: uint64(from+i) + 1, NoEffect: n.idle}
 	}
 	return out
 }

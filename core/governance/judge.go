@@ -1,6 +1,7 @@
 package governance
 
 import (
+	"reflect"
 	"slices"
 
 	"github.com/calimero-go/core/core/wire"
@@ -21,6 +22,7 @@ type judgement struct {
 	admin   bool // its author was an admin, directly or by inheritance
 	row     bool // its author had a row
 	lost    bool // it rests on inherited authority that is gone
+	idle    bool // it neither takes anything nor writes what was not so
 }
 
 // judge gives the causal verdict of an operation on the state of its past.
@@ -44,7 +46,21 @@ func (v view) judge(i int) judgement {
 		return judgement{refused: j.out.refused}
 	}
 	j.out.lost = v.e.lost(j.out.uses)
+	j.out.idle = !j.out.takes.any() && !slices.ContainsFunc(j.out.writes, j.changes)
 	return j.out
+}
+
+// changes reports whether a write is not what is there already.
+func (v view) changes(w write) bool {
+	switch {
+	case w.key.kind == keyMember:
+		m := v.member(w.key.who)
+		return m.present == w.member.removed || m.present && (m.role != w.member.role || m.joined && !w.member.weak)
+	case w.key.kind >= keyPolicy:
+		return !reflect.DeepEqual(v.register(w.key), w.register)
+	}
+	on, written := v.bit(w.key)
+	return on != w.bit || !written
 }
 
 // judging is one operation being judged.

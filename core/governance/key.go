@@ -192,8 +192,10 @@ func (w *write) unlisted() bool { return w.key.kind == keyChild && !w.bit }
 
 // link adds an operation that lists a subgroup to those that do, one for each author. Lists are shared between snapshots,
 // so they are made anew.
-func (s *snapshot) link(child domain.GroupID, by Link) {
-	list := slices.Clone(s.links[child])
+func (s *snapshot) link(child domain.GroupID, by Link) { s.links[child] = addLink(s.links[child], by) }
+
+func addLink(list []Link, by Link) []Link {
+	list = slices.Clone(list)
 	at := slices.IndexFunc(list, func(l Link) bool { return l.Author == by.Author })
 	switch {
 	case at < 0:
@@ -202,7 +204,7 @@ func (s *snapshot) link(child domain.GroupID, by Link) {
 		list[at] = by
 	}
 	slices.SortFunc(list, func(a, b Link) int { return a.Op.Compare(b.Op) })
-	s.links[child] = list
+	return list
 }
 
 // Inherited is what ancestor groups say of identities: whether they ever were admin of the nearest ancestor that has a

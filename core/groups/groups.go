@@ -2,20 +2,24 @@
 // (core/governance), and the rows that the rest of the node reads (core/store). What a set of operations changes, log,
 // heads, nonces and rows, is one batch.
 //
+// Groups may be below others: what their ancestors are is part of what they are. All groups of the node are read at the
+// first call.
+//
 // It moves no messages: what peers send comes in by [Service.Receive], what to send goes out by Options.Publish.
 package groups
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"sync"
+	"time"
 
 	"github.com/calimero-go/core/core/dag"
 	"github.com/calimero-go/core/core/governance"
 	"github.com/calimero-go/core/core/store"
 	"github.com/calimero-go/core/core/wire"
 	"github.com/calimero-go/core/plugin-sdk/domain"
-	"github.com/calimero-go/core/plugin-sdk/errkind"
 )
 
 // Limits of operations that wait for their parents, for each group.
@@ -32,6 +36,10 @@ type Options struct {
 	Publish func(Published)
 	// Changed is called after a commit that changed verdicts, with them; nil = none. As Publish.
 	Changed func(domain.GroupID, []governance.Change)
+	// Late is called after a commit with a claim that came too late and that counts; nil = none. As Publish.
+	Late func(Late)
+	// Now is the clock for invitations; nil = time.Now.
+	Now func() time.Time
 	// Logger; nil = none.
 	Logger *slog.Logger
 }
@@ -48,30 +56,46 @@ type Published struct {
 type Service struct {
 	opts Options
 
+	starting sync.Mutex
+	started  bool
+
 	mu     sync.Mutex
 	groups map[domain.GroupID]*group
+	kin    kin
 }
 
-// New makes a Service. Groups are read when they are first asked for.
+// New makes a Service. Groups are read at the first call.
 func New(opts Options) *Service {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Service{opts: opts, groups: make(map[domain.GroupID]*group)}
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
+	return &Service{
+		opts: opts, groups: make(map[domain.GroupID]*group),
+		kin: kin{groups: make(map[domain.GroupID]*relative), parents: make(map[domain.GroupID]domain.GroupID)},
+	}
 }
 
 // group is one group in memory.
 type group struct {
 	id domain.GroupID
 
-	mu      sync.Mutex
-	loaded  bool
-	genesis wire.GroupGenesis
-	engine  *governance.Engine
-	dag     *dag.DAG[held]
-	numbers map[domain.Hash]uint64 // sequence of the log, by id
-	nonces  map[domain.PublicKey]uint64
-	state   *governance.State // as the rows have it
+	mu          sync.Mutex
+	loaded      bool
+	genesis     wire.GroupGenesis
+	provisional bool
+	conflict    *conflict
+	engine      *governance.Engine
+	bare        *governance.Engine // with nothing inherited; nil until asked for
+	dag         *dag.DAG[held]
+	numbers     map[domain.Hash]uint64 // sequence of the log, by id
+	nonces      map[domain.PublicKey]uint64
+	late        map[domain.Hash]Late // claims that came late and that nobody vouched for
+	state       *governance.State    // as the rows have it; not changed any more
+	inherited   governance.Inherited // also as the rows have it
+	parent      *domain.GroupID
 }
 
 // held is an operation that was received.
@@ -83,22 +107,43 @@ type held struct {
 // with runs fn on a group, which it reads first if need be. After an error that leaves memory and storage apart, fn
 // calls forget.
 func (s *Service) with(ctx context.Context, id domain.GroupID, fn func(*group) error) error {
-	s.mu.Lock()
-	g := s.groups[id]
-	if g == nil {
-		g = &group{id: id}
-		s.groups[id] = g
+	if err := s.start(ctx); err != nil {
+		return err
 	}
-	s.mu.Unlock()
+	if err := s.settle(ctx); err != nil {
+		return fmt.Errorf("bring groups up to date with their ancestors: %w", err)
+	}
+	g := s.enter(id)
 	g.mu.Lock()
-	defer g.mu.Unlock()
+	defer s.release(ctx, g)
 	if !g.loaded {
 		if err := s.load(ctx, g); err != nil {
 			s.drop(g)
 			return err
 		}
+		s.meets(g)
 	}
 	return fn(g)
+}
+
+// enter is the place of a group, which may be empty.
+func (s *Service) enter(id domain.GroupID) *group {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	g := s.groups[id]
+	if g == nil {
+		g = &group{id: id}
+		s.groups[id] = g
+	}
+	return g
+}
+
+// release lets go of a group. What changed in it may change those below.
+func (s *Service) release(ctx context.Context, g *group) {
+	g.mu.Unlock()
+	if err := s.settle(ctx); err != nil { // the next call tries again, and fails if that does
+		s.opts.Logger.Warn("groups are not up to date with their ancestors yet", "err", err)
+	}
 }
 
 // drop lets a group go that could not be read, or a call with made-up ids would fill the memory.
@@ -111,51 +156,6 @@ func (s *Service) drop(g *group) {
 }
 
 func (g *group) forget() { g.loaded = false }
-
-// Found creates a group from its genesis, which must be verified: at its creator, or where a member invites to it. A group
-// that exists with the same genesis is fine; another genesis is a conflict.
-func (s *Service) Found(ctx context.Context, genesis wire.GroupGenesis) error {
-	if err := genesis.Verify(); err != nil {
-		return err
-	}
-	known, found, err := s.readGenesis(ctx, genesis.Group)
-	if err != nil {
-		return err
-	}
-	if found {
-		return sameGenesis(known, genesis)
-	}
-	b := s.opts.DB.Batch()
-	defer b.Abandon()
-	if err := putGenesis(b, genesis); err != nil {
-		return err
-	}
-	return b.Commit(context.WithoutCancel(ctx))
-}
-
-func sameGenesis(a, b wire.GroupGenesis) error {
-	one, err := wire.Encode(a)
-	if err != nil {
-		return err
-	}
-	other, err := wire.Encode(b)
-	if err != nil {
-		return err
-	}
-	if string(one) != string(other) {
-		return errkind.AlreadyExists.Errorf("group '%s' already exists with another genesis", a.Group.Debug())
-	}
-	return nil
-}
-
-// Genesis of a group.
-func (s *Service) Genesis(ctx context.Context, id domain.GroupID) (genesis wire.GroupGenesis, err error) {
-	err = s.with(ctx, id, func(g *group) error {
-		genesis = g.genesis
-		return nil
-	})
-	return genesis, err
-}
 
 // State is what a group is now.
 func (s *Service) State(ctx context.Context, id domain.GroupID) (state *governance.State, err error) {
@@ -210,13 +210,4 @@ func (s *Service) Ops(ctx context.Context, id domain.GroupID, ids []domain.Hash)
 		return err
 	})
 	return raw, err
-}
-
-// Log lists operations with their verdicts in the order in which they were taken here, from a position on.
-func (s *Service) Log(ctx context.Context, id domain.GroupID, from, limit int) (log []governance.Entry, total int, err error) {
-	err = s.with(ctx, id, func(g *group) error {
-		log, total = g.engine.Log(from, limit), g.engine.Len()
-		return nil
-	})
-	return log, total, err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
@@ -35,15 +36,19 @@ type rig struct {
 	service *groups.Service
 	sent    []groups.Published
 	changes []governance.Change
+	tooLate []groups.Late
+	now     time.Time
 }
 
 type disk struct {
 	storage.Store
-	fail bool
+	fail  bool
+	after int // the commit of this number fails, from 1
 }
 
 func (d *disk) Apply(ctx context.Context, b storage.Batch) (bool, error) {
-	if d.fail {
+	d.after--
+	if d.fail || d.after == 0 {
 		d.fail = false
 		return false, errkind.Internal.Errorf("the disk failed")
 	}
@@ -53,7 +58,7 @@ func (d *disk) Apply(ctx context.Context, b storage.Batch) (bool, error) {
 func newRig(t testing.TB) *rig {
 	genesis, err := wire.GroupGenesis{Creator: admin.Public(), CreatedAt: 1700000000, AutoJoin: true}.Sign(admin, nil)
 	require.NoError(t, err)
-	r := &rig{t: t, disk: &disk{Store: storagetest.NewMemory()}, genesis: genesis}
+	r := &rig{t: t, disk: &disk{Store: storagetest.NewMemory()}, genesis: genesis, now: time.Unix(1_700_000_000, 0)}
 	r.restart()
 	require.NoError(t, r.service.Found(t.Context(), genesis))
 	return r
@@ -65,6 +70,7 @@ func (r *rig) restart() {
 	r.service = groups.New(groups.Options{
 		DB: r.db, Publish: func(p groups.Published) { r.sent = append(r.sent, p) },
 		Changed: func(_ domain.GroupID, c []governance.Change) { r.changes = append(r.changes, c...) },
+		Late:    func(l groups.Late) { r.tooLate = append(r.tooLate, l) }, Now: func() time.Time { return r.now },
 	})
 }
 
@@ -82,8 +88,13 @@ func (r *rig) receive(raws ...[]byte) []groups.Receipt {
 }
 
 func (r *rig) sign(key domain.PrivateKey, nonce uint64, body wire.GroupOp, parents ...domain.Hash) (domain.Hash, []byte) {
+	return r.signIn(r.genesis.Group, key, nonce, body, parents...)
+}
+
+func (r *rig) signIn(group domain.GroupID, key domain.PrivateKey, nonce uint64, body wire.GroupOp,
+	parents ...domain.Hash) (domain.Hash, []byte) {
 	signed, err := wire.SignableGroupOp{
-		Version: wire.GroupOpVersion, Group: r.genesis.Group, Signer: key.Public(), Nonce: nonce, Op: body, Parents: parents,
+		Version: wire.GroupOpVersion, Group: group, Signer: key.Public(), Nonce: nonce, Op: body, Parents: parents,
 	}.Sign(key)
 	require.NoError(r.t, err)
 	id, err := signed.ContentHash()
@@ -158,6 +169,15 @@ func TestPending(t *testing.T) {
 	require.Equal(t, 4, total)
 	require.Equal(t, fourth, log[0].Op.ID)
 	require.EqualValues(t, 3, log[0].Op.Nonce)
+	require.EqualValues(t, 4, log[0].Sequence)
+	require.True(t, log[0].NoEffect)
+	_, raw5 := r.sign(admin, 9, wire.OpNoop{}, domain.Hash{8}, fourth)
+	r.receive(raw5)
+	waiting, err := r.service.Waiting(t.Context(), r.genesis.Group, 10)
+	require.NoError(t, err)
+	require.Len(t, waiting, 1)
+	require.Equal(t, governance.Verdict{Code: governance.Pending, By: []domain.Hash{{8}}}, waiting[0].Verdict)
+	require.EqualValues(t, 9, waiting[0].Op.Nonce)
 }
 
 func TestReceiveRejects(t *testing.T) {
@@ -168,8 +188,16 @@ func TestReceiveRejects(t *testing.T) {
 	bad[len(bad)-1] ^= 1
 	other := append([]byte(nil), good...)
 	other[1] ^= 1
-	for i, receipt := range r.receive(nil, bad, other, make([]byte, wire.MaxGroupOpBytes+1)) {
+	version := append([]byte(nil), good...)
+	version[0] = 2
+	want := []governance.Code{
+		governance.RefusedStructure, governance.RefusedSignature, governance.RefusedStructure, governance.RefusedTooLarge,
+		governance.RefusedVersion,
+	}
+	for i, receipt := range r.receive(nil, bad, other, make([]byte, wire.MaxGroupOpBytes+1), version) {
 		require.Equal(t, groups.Rejected, receipt.Outcome, "%d", i)
+		require.Equal(t, want[i], receipt.Verdict.Code, "%d", i)
+		require.NotEmpty(t, receipt.Verdict.Code.Reason())
 		require.Error(t, receipt.Err, "%d", i)
 	}
 	_, total, err := r.service.Log(t.Context(), r.genesis.Group, 0, 1)

@@ -20,54 +20,61 @@ const maxHeads = 64
 // ever what names one.
 func (s *Service) Issue(ctx context.Context, id domain.GroupID, key domain.PrivateKey, body wire.GroupOp) (op domain.Hash, err error) {
 	err = s.with(ctx, id, func(g *group) error {
-		made, err := g.make(key, body)
-		if err != nil {
-			return err
+		ops, err := s.issue(ctx, g, key, body)
+		if err == nil {
+			op = ops[0]
 		}
-		t := s.begin(g)
-		defer t.batch.Abandon()
-		if err := t.addOwn(made); err != nil {
-			g.forget()
-			return err
-		}
-		if err := t.commit(ctx); err != nil {
-			return err
-		}
-		op = made.op.ID
-		t.publish()
-		return nil
+		return err
 	})
 	return op, err
 }
 
-// Begin adds a new group to a batch of the caller's: its genesis, which must be signed, and first operations of its
-// creator. They are published when the batch is committed. Until then nothing else may be done with the group.
-func (s *Service) Begin(ctx context.Context, b *store.Batch, genesis wire.GroupGenesis, creator domain.PrivateKey,
+// issue makes operations of one author in one commit.
+func (s *Service) issue(ctx context.Context, g *group, key domain.PrivateKey, bodies ...wire.GroupOp) ([]domain.Hash, error) {
+	t := s.begin(g)
+	defer t.batch.Abandon()
+	ops, err := t.make(key, bodies)
+	if err != nil {
+		if t.moved {
+			g.forget()
+		}
+		return nil, err
+	}
+	if err := t.commit(ctx); err != nil {
+		return nil, err
+	}
+	t.publish()
+	return ops, nil
+}
+
+// Begin adds a new group to a batch of the caller's: its genesis, which must be signed, and first operations of an
+// identity. They are published when the batch is committed. Until then nothing else may be done with the group.
+func (s *Service) Begin(ctx context.Context, b *store.Batch, genesis wire.GroupGenesis, key domain.PrivateKey,
 	bodies ...wire.GroupOp) error {
 	if err := genesis.Verify(); err != nil {
 		return err
 	}
-	if _, found, err := s.readGenesis(ctx, genesis.Group); err != nil {
-		return err
-	} else if found {
+	if _, err := s.Origin(ctx, genesis.Group); err == nil {
 		return errkind.AlreadyExists.Errorf("group '%s' already exists", genesis.Group.Debug())
+	} else if !notFound(err) {
+		return err
 	}
-	if err := putGenesis(b, genesis); err != nil {
+	return s.sprout(ctx, b, genesis, genesisScope, key, bodies)
+}
+
+// sprout adds a new group with first operations to a batch.
+func (s *Service) sprout(ctx context.Context, b *store.Batch, genesis wire.GroupGenesis, scope [16]byte, key domain.PrivateKey,
+	bodies []wire.GroupOp) error {
+	if err := s.plant(ctx, b, genesis, scope); err != nil {
 		return err
 	}
 	g := &group{id: genesis.Group}
-	g.begin(genesis)
+	g.begin(genesis, nil)
 	t := s.begin(g)
 	t.batch.Abandon()
 	t.batch = b
-	for _, body := range bodies {
-		made, err := g.make(creator, body)
-		if err != nil {
-			return err
-		}
-		if err := t.addOwn(made); err != nil {
-			return err
-		}
+	if _, err := t.make(key, bodies); err != nil {
+		return err
 	}
 	if _, err := t.stage(ctx); err != nil {
 		return err
@@ -84,8 +91,14 @@ func (s *Service) Begin(ctx context.Context, b *store.Batch, genesis wire.GroupG
 // Forget adds the removal of a group from this node to a batch of the caller's. Nobody else learns of it.
 func (s *Service) Forget(ctx context.Context, b *store.Batch, id domain.GroupID) error {
 	err := s.with(ctx, id, func(g *group) error {
-		deleteContextRows(b, id, g.engine.State())
-		return nil
+		deleteContextRows(b, id, g.state)
+		for claim := range g.late {
+			store.Generic.Delete(b, lateKey(claim))
+		}
+		return s.scanPending(ctx, id, func(op governance.Op, _ []byte) error {
+			store.Generic.Delete(b, store.GenericKey{Scope: pendingScope, Fragment: op.ID})
+			return nil
+		})
 	})
 	if err != nil && !errors.Is(err, errkind.NotFound) { // without a genesis there are rows only
 		return err
@@ -94,23 +107,45 @@ func (s *Service) Forget(ctx context.Context, b *store.Batch, id domain.GroupID)
 	store.GroupOpLog.DeletePrefix(b, wire.GroupOpLogPrefix(id))
 	store.GroupOpHead.Delete(b, id)
 	store.GroupLocalNonce.DeletePrefix(b, wire.RowGroupLocalNonce.Prefix(id))
-	store.Generic.Delete(b, store.GenericKey{Scope: genesisScope, Fragment: id})
-	b.AfterCommit(func(error) {
+	store.GroupParent.Delete(b, id)
+	for _, scope := range [][16]byte{genesisScope, provisionalScope, conflictScope, inheritedScope} {
+		store.Generic.Delete(b, store.GenericKey{Scope: scope, Fragment: id})
+	}
+	b.AfterCommit(func(err error) {
+		if err != nil {
+			return
+		}
 		s.mu.Lock()
-		defer s.mu.Unlock()
 		delete(s.groups, id)
+		s.mu.Unlock()
+		s.leaves(id)
 	})
 	return b.Err()
 }
 
+// make makes and takes operations of one author, one after the other.
+func (t *taking) make(key domain.PrivateKey, bodies []wire.GroupOp) (ops []domain.Hash, err error) {
+	for _, body := range bodies {
+		made, err := t.s.make(t.g, key, body)
+		if err == nil {
+			err = t.addOwn(made)
+		}
+		if err != nil {
+			return nil, err
+		}
+		ops = append(ops, made.op.ID)
+	}
+	return ops, nil
+}
+
 // make makes an operation, unless its author has not the right.
-func (g *group) make(key domain.PrivateKey, body wire.GroupOp) (held, error) {
+func (s *Service) make(g *group, key domain.PrivateKey, body wire.GroupOp) (held, error) {
 	unsigned, err := g.next(key.Public(), body)
 	if err != nil {
 		return held{}, err
 	}
-	if code := g.try(unsigned); code != governance.Applied {
-		return held{}, refusal(g.id, code)
+	if err := s.may(g, unsigned); err != nil {
+		return held{}, err
 	}
 	signed, err := unsigned.Sign(key)
 	if err != nil {
@@ -129,6 +164,7 @@ func (t *taking) addOwn(h held) error {
 	if err := t.add(h, ""); err != nil {
 		return err
 	}
+	t.settle()
 	return t.failed[h.op.ID]
 }
 
@@ -154,19 +190,30 @@ func (g *group) next(author domain.PublicKey, body wire.GroupOp) (wire.SignableG
 	}, nil
 }
 
-// try judges an operation before it is signed.
-func (g *group) try(unsigned wire.SignableGroupOp) governance.Code {
+// may judges an operation before it is signed.
+func (s *Service) may(g *group, unsigned wire.SignableGroupOp) error {
 	op, err := governance.ReadOp(g.id, wire.SignedGroupOp{SignableGroupOp: unsigned})
 	if err != nil {
-		return governance.Applied // cannot be encoded, as signing will say
+		return err
 	}
-	return g.engine.Try(op)
+	if op.Claim != nil {
+		if err := g.unsure(); err != nil {
+			return err
+		}
+		if err := s.ended(&op); err != nil {
+			return err
+		}
+	}
+	if code := g.engine.Try(op); code != governance.Applied {
+		return refusal(g.id, code)
+	}
+	return nil
 }
 
 // refusal is the error of an operation that would be refused, in the reference's words where it has them.
 func refusal(id domain.GroupID, code governance.Code) error {
 	switch code {
-	case governance.RefusedNotAdmin:
+	case governance.RefusedNotAdmin, governance.VoidInheritedLost:
 		return errkind.PermissionDenied.Errorf("requester is not an admin of group '%s'", id.Debug())
 	case governance.RefusedLastAdmin:
 		return errkind.Precondition.Errorf("cannot remove the last admin of the group")

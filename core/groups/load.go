@@ -11,15 +11,34 @@ import (
 	"github.com/calimero-go/core/plugin-sdk/errkind"
 )
 
-// Rows of ours that the reference does not have, in the column for everything else: geneses by group, and operations
-// that wait for their parents by id.
+// Rows of ours that the reference does not have, in the column for everything else. By group: its genesis, one that nobody
+// signed, another one that came later, and the authority inherited as of the rows; by id: operations that wait for their
+// parents, and claims that came late.
 var (
-	genesisScope = [16]byte([]byte("group-genesis-v1"))
-	pendingScope = [16]byte([]byte("group-pending-op"))
+	genesisScope     = [16]byte([]byte("group-genesis-v1"))
+	provisionalScope = [16]byte([]byte("group-provisionl"))
+	conflictScope    = [16]byte([]byte("group-conflicted"))
+	inheritedScope   = [16]byte([]byte("group-inherited1"))
+	pendingScope     = [16]byte([]byte("group-pending-op"))
+	lateScope        = [16]byte([]byte("group-late-claim"))
 )
 
-func (s *Service) readGenesis(ctx context.Context, id domain.GroupID) (genesis wire.GroupGenesis, found bool, err error) {
-	raw, found, err := store.Generic.Get(ctx, s.opts.DB, store.GenericKey{Scope: genesisScope, Fragment: id})
+// known lists the groups that are stored.
+func (s *Service) known(ctx context.Context) (ids []domain.GroupID, err error) {
+	for _, scope := range [][16]byte{genesisScope, provisionalScope} {
+		err = store.Generic.ScanKeys(ctx, s.opts.DB, scope[:], func(k store.GenericKey) error {
+			ids = append(ids, k.Fragment)
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return ids, nil
+}
+
+func (s *Service) readGenesis(ctx context.Context, id domain.GroupID, scope [16]byte) (genesis wire.GroupGenesis, found bool, err error) {
+	raw, found, err := store.Generic.Get(ctx, s.opts.DB, store.GenericKey{Scope: scope, Fragment: id})
 	if err != nil || !found {
 		return genesis, false, err
 	}
@@ -30,35 +49,64 @@ func (s *Service) readGenesis(ctx context.Context, id domain.GroupID) (genesis w
 }
 
 // putGenesis adds a group as its genesis makes it.
-func putGenesis(b *store.Batch, genesis wire.GroupGenesis) error {
-	raw, err := wire.Encode(genesis)
-	if err != nil {
+func putGenesis(b *store.Batch, genesis wire.GroupGenesis, scope [16]byte) error {
+	if err := putRecord(b, genesis, scope); err != nil {
 		return err
 	}
-	store.Generic.Put(b, store.GenericKey{Scope: genesisScope, Fragment: genesis.Group}, raw)
 	store.GroupMeta.Put(b, genesis.Group, wire.GroupMeta{
 		AppKey: genesis.AppKey, TargetApplicationID: genesis.Target, UpgradePolicy: genesis.Policy,
 		CreatedAt: genesis.CreatedAt, AdminIdentity: genesis.Creator, AutoJoin: genesis.AutoJoin,
 	})
 	store.GroupMember.Put(b, store.GroupMemberKey{Group: genesis.Group, Member: genesis.Creator},
 		wire.GroupMember{Role: domain.RoleAdmin})
+	if genesis.Alias != nil {
+		store.GroupAlias.Put(b, genesis.Group, wire.Text(*genesis.Alias))
+	}
 	return b.Err()
 }
 
+func putRecord(b *store.Batch, genesis wire.GroupGenesis, scope [16]byte) error {
+	raw, err := wire.Encode(genesis)
+	if err != nil {
+		return err
+	}
+	store.Generic.Put(b, store.GenericKey{Scope: scope, Fragment: genesis.Group}, raw)
+	return b.Err()
+}
+
+// settleEvery is how many operations are evaluated together at most when a log is read.
+const settleEvery = 512
+
 // load reads a group: genesis, log, and what waits for parents. Signatures were verified before anything was stored.
 func (s *Service) load(ctx context.Context, g *group) error {
-	genesis, found, err := s.readGenesis(ctx, g.id)
+	genesis, found, err := s.readGenesis(ctx, g.id, genesisScope)
+	provisional := err == nil && !found
+	if provisional {
+		genesis, found, err = s.readGenesis(ctx, g.id, provisionalScope)
+	}
 	if err != nil {
 		return err
 	}
 	if !found {
 		return errkind.NotFound.Errorf("group '%s' not found", g.id.Debug())
 	}
-	g.begin(genesis)
+	inherited, err := s.readInherited(ctx, g.id)
+	if err != nil {
+		return err
+	}
+	g.begin(genesis, inherited)
+	g.provisional = provisional
+	if err := s.loadAround(ctx, g); err != nil {
+		return err
+	}
+	unsettled := 0
 	err = store.GroupOpLog.Scan(ctx, s.opts.DB, wire.GroupOpLogPrefix(g.id), func(k store.GroupOpKey, raw wire.Bytes) error {
 		op, err := readOp(g.id, raw)
 		if err == nil {
-			_, err = g.engine.Add(op)
+			err = g.engine.Restore(op)
+		}
+		if unsettled++; err == nil && unsettled%settleEvery == 0 {
+			g.engine.Settle()
 		}
 		if err != nil {
 			return errkind.Corrupt.Errorf("log of group %s, entry %d: %w", g.id, k.Sequence, err)
@@ -70,6 +118,7 @@ func (s *Service) load(ctx context.Context, g *group) error {
 	if err != nil {
 		return err
 	}
+	g.engine.Settle()
 	g.state = g.engine.State()
 	if err := s.loadPending(ctx, g); err != nil {
 		return err
@@ -78,12 +127,27 @@ func (s *Service) load(ctx context.Context, g *group) error {
 	return nil
 }
 
+// loadAround reads what is kept of a group beside its genesis and its operations.
+func (s *Service) loadAround(ctx context.Context, g *group) (err error) {
+	if g.conflict, err = s.readConflict(ctx, g.id); err != nil {
+		return err
+	}
+	parent, found, err := store.GroupParent.Get(ctx, s.opts.DB, g.id)
+	if err != nil {
+		return err
+	}
+	if found {
+		up := domain.GroupID(parent)
+		g.parent = &up
+	}
+	return s.loadLate(ctx, g)
+}
+
 // begin makes the group what its genesis says.
-func (g *group) begin(genesis wire.GroupGenesis) {
-	g.genesis = genesis
-	g.engine = governance.NewEngine(governance.Genesis{
-		Founder: genesis.Creator, AppKey: genesis.AppKey, Target: genesis.Target, Policy: genesis.Policy,
-	}, nil)
+func (g *group) begin(genesis wire.GroupGenesis, inherited governance.Inherited) {
+	g.genesis, g.inherited, g.parent, g.bare = genesis, inherited, nil, nil
+	g.provisional, g.conflict, g.late = false, nil, make(map[domain.Hash]Late)
+	g.engine = governance.NewEngine(beginning(genesis), inherited)
 	g.dag = dag.New[held](dag.Limits{Entries: maxPending, Bytes: maxPendingBytes, Parents: wire.MaxGroupOpParents})
 	g.numbers = make(map[domain.Hash]uint64)
 	g.nonces = make(map[domain.PublicKey]uint64)
@@ -97,21 +161,10 @@ func (g *group) took(op governance.Op, sequence uint64) {
 }
 
 func (s *Service) loadPending(ctx context.Context, g *group) error {
-	return store.Generic.Scan(ctx, s.opts.DB, pendingScope[:], func(k store.GenericKey, raw []byte) error {
-		signed, err := wire.DecodeSignedGroupOp(raw)
-		if err != nil {
-			return errkind.Corrupt.Errorf("pending operation %x: %w", k.Fragment, err)
-		}
-		if signed.Group != g.id {
-			return nil
-		}
-		op, err := governance.ReadOp(g.id, signed)
-		if err != nil {
-			return errkind.Corrupt.Errorf("pending operation %x: %w", k.Fragment, err)
-		}
+	return s.scanPending(ctx, g.id, func(op governance.Op, raw []byte) error {
 		g.nonces[op.Author] = max(g.nonces[op.Author], op.Nonce)
 		// Whoever sent it is forgotten; all that was left over counts as one source's.
-		_, err = g.dag.Add(dag.Entry[held]{ID: op.ID, Parents: op.Parents, Payload: held{op, raw}}, "", len(raw))
+		_, err := g.dag.Add(dag.Entry[held]{ID: op.ID, Parents: op.Parents, Payload: held{op, raw}}, "", len(raw))
 		return err
 	})
 }

@@ -18,7 +18,7 @@ const MaxReceive = 1024
 type Outcome uint8
 
 const (
-	// Rejected: not kept; Receipt.Err says why.
+	// Rejected: not kept; Receipt.Err says why, and Verdict where the bytes are to blame.
 	Rejected Outcome = iota
 	// Duplicate: it was here.
 	Duplicate
@@ -60,7 +60,9 @@ func (s *Service) Receive(ctx context.Context, id domain.GroupID, source string,
 			if err == nil {
 				op, err = governance.NewOp(id, signed)
 			}
-			if err == nil {
+			if err != nil {
+				out[i].Verdict.Code = governance.Rejection(err)
+			} else {
 				out[i].ID = op.ID
 				err = t.add(held{op, raw}, source)
 			}
@@ -92,7 +94,9 @@ type taking struct {
 	changes []governance.Change
 	failed  map[domain.Hash]error
 	nonces  map[domain.PublicKey]uint64
+	late    []Late
 	moved   bool // memory differs from the storage until the commit
+	meta    bool // the group has another genesis
 }
 
 func (s *Service) begin(g *group) *taking {
@@ -130,7 +134,7 @@ func (t *taking) take(ready []dag.Entry[held], newest domain.Hash) error {
 		if t.g.dag.Status(e.ID) != dag.Ready {
 			return nil // an earlier one of the list was let go
 		}
-		changes, err := t.g.engine.Add(e.Payload.op)
+		err := t.g.engine.Take(e.Payload.op)
 		if e.ID != newest {
 			t.dropPending(e.ID)
 		}
@@ -142,7 +146,6 @@ func (t *taking) take(ready []dag.Entry[held], newest domain.Hash) error {
 		if err := t.g.dag.Apply(e.ID); err != nil {
 			return err
 		}
-		t.changes = append(t.changes, changes...)
 		t.log(e.Payload)
 	}
 	return nil
@@ -154,6 +157,7 @@ func (t *taking) log(h held) {
 	store.GroupOpLog.Put(t.batch, store.GroupOpKey{Group: t.g.id, Sequence: sequence}, h.raw)
 	t.g.took(h.op, sequence)
 	t.taken = append(t.taken, h)
+	t.watch(h.op)
 	t.nonces[h.op.Author] = t.g.nonces[h.op.Author]
 }
 
@@ -181,19 +185,25 @@ func (t *taking) commit(ctx context.Context) (err error) {
 		}
 	}
 	t.g.state = now
+	t.s.meets(t.g)
 	t.tell()
 	return nil
 }
 
 // stage adds what the operations changed to the batch, and returns the state that it makes.
 func (t *taking) stage(ctx context.Context) (*governance.State, error) {
-	if len(t.taken) == 0 {
+	t.settle()
+	if len(t.taken) == 0 && len(t.changes) == 0 && !t.meta {
 		return t.g.state, t.batch.Err()
 	}
 	now := t.g.engine.State()
-	if err := t.s.putRows(ctx, t.batch, t.g, t.g.state, now); err != nil {
+	if err := t.s.putRows(ctx, t.batch, t.g, t.g.state, now, t.meta); err != nil {
 		return nil, err
 	}
+	if err := t.s.cascade(ctx, t.batch, t.g.id, t.g.state, now); err != nil {
+		return nil, err
+	}
+	t.vouch()
 	putNonces(t.batch, t.g.id, t.nonces)
 	store.GroupOpHead.Put(t.batch, t.g.id, wire.GroupOpHead{
 		Sequence: uint64(t.g.engine.Len()), DagHeads: t.g.engine.Heads(),
@@ -201,8 +211,12 @@ func (t *taking) stage(ctx context.Context) (*governance.State, error) {
 	return now, t.batch.Err()
 }
 
+// settle evaluates what was taken.
+func (t *taking) settle() { t.changes = append(t.changes, t.g.engine.Settle()...) }
+
 // tell reports what changed, after the commit.
 func (t *taking) tell() {
+	t.warn()
 	if len(t.changes) > 0 && t.s.opts.Changed != nil {
 		t.s.opts.Changed(t.g.id, t.changes)
 	}

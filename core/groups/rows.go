@@ -13,7 +13,7 @@ import (
 
 // putRows adds what differs between two states to a batch: the rows of governance.md §4.2. Rows are made from the state
 // and never read back into it. What is this node's own in them, keys and the time of creation, stays.
-func (s *Service) putRows(ctx context.Context, b *store.Batch, g *group, was, now *governance.State) error {
+func (s *Service) putRows(ctx context.Context, b *store.Batch, g *group, was, now *governance.State, meta bool) error {
 	if now.Deleted {
 		deleteRows(b, g.id)
 		deleteContextRows(b, g.id, was)
@@ -22,7 +22,7 @@ func (s *Service) putRows(ctx context.Context, b *store.Batch, g *group, was, no
 	if err := s.putMembers(ctx, b, g.id, was.Members, now.Members); err != nil {
 		return err
 	}
-	if err := s.putMeta(ctx, b, g, was, now); err != nil {
+	if err := s.putMeta(ctx, b, g, was, now, meta); err != nil {
 		return err
 	}
 	member := func(who domain.PublicKey) store.GroupMemberKey { return store.GroupMemberKey{Group: g.id, Member: who} }
@@ -31,7 +31,7 @@ func (s *Service) putRows(ctx context.Context, b *store.Batch, g *group, was, no
 	child := func(id domain.GroupID) store.GroupChildKey { return store.GroupChildKey{Parent: g.id, Child: id} }
 	diff(b, store.GroupMemberCapability, was.Capabilities, now.Capabilities, member,
 		func(c domain.GroupCapabilities) wire.U32 { return wire.U32(c) })
-	diff(b, store.GroupMemberAlias, was.MemberAlias, now.MemberAlias, member, text)
+	diff(b, store.GroupMemberAlias, ofMembers(was), ofMembers(now), member, text)
 	diff(b, store.GroupContext, was.Contexts, now.Contexts, inContext, unit)
 	diff(b, store.GroupContextVisibility, was.Visibility, now.Visibility, inContext, same[wire.GroupContextVisibility])
 	diff(b, store.GroupContextAlias, was.ContextAlias, now.ContextAlias, inContext, text)
@@ -64,6 +64,17 @@ func diff[ID, V comparable, K, R any](b *store.Batch, t *store.Table[K, R], was,
 			t.Put(b, key(id), row(v))
 		}
 	}
+}
+
+// ofMembers are the aliases of those who are members: of others there are no rows.
+func ofMembers(state *governance.State) map[domain.PublicKey]string {
+	out := make(map[domain.PublicKey]string, len(state.MemberAlias))
+	for who, alias := range state.MemberAlias {
+		if _, member := state.Members[who]; member {
+			out[who] = alias
+		}
+	}
+	return out
 }
 
 func single[V any](id domain.GroupID, there bool, v V) map[domain.GroupID]V {
@@ -113,16 +124,16 @@ func (s *Service) putMembers(ctx context.Context, b *store.Batch, id domain.Grou
 	return nil
 }
 
-func (s *Service) putMeta(ctx context.Context, b *store.Batch, g *group, was, now *governance.State) error {
+func (s *Service) putMeta(ctx context.Context, b *store.Batch, g *group, was, now *governance.State, anew bool) error {
 	row, found, err := store.GroupMeta.Get(ctx, s.opts.DB, g.id)
 	if err != nil {
 		return err
 	}
-	if found && was.AppKey == now.AppKey && was.Target == now.Target && samePolicy(was.Policy, now.Policy) &&
+	if found && !anew && was.AppKey == now.AppKey && was.Target == now.Target && samePolicy(was.Policy, now.Policy) &&
 		slices.Equal(was.Migration, now.Migration) {
 		return nil
 	}
-	if !found {
+	if !found || anew {
 		row = wire.GroupMeta{CreatedAt: g.genesis.CreatedAt, AutoJoin: g.genesis.AutoJoin, AdminIdentity: g.genesis.Creator}
 	}
 	row.AppKey, row.TargetApplicationID, row.UpgradePolicy, row.Migration = now.AppKey, now.Target, now.Policy, now.Migration
