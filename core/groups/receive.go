@@ -205,9 +205,9 @@ func (t *taking) stage(ctx context.Context) (*governance.State, error) {
 	}
 	t.vouch()
 	putNonces(t.batch, t.g.id, t.nonces)
-	store.GroupOpHead.Put(t.batch, t.g.id, wire.GroupOpHead{
-		Sequence: uint64(t.g.engine.Len()), DagHeads: t.g.engine.Heads(),
-	})
+	if length := t.g.engine.Len(); length > 0 {
+		store.GroupOpHead.Put(t.batch, t.g.id, wire.GroupOpHead{Sequence: uint64(length), DagHeads: t.g.engine.Heads()})
+	}
 	return now, t.batch.Err()
 }
 

@@ -3,6 +3,7 @@ package converge_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"github.com/calimero-go/core/tests/apps"
 	"github.com/calimero-go/core/tests/converge"
 	"github.com/calimero-go/core/tests/harness"
+	"github.com/calimero-go/core/tests/histories"
 )
 
 var rig *converge.Rig
@@ -50,7 +52,7 @@ func run(t *testing.T, o converge.Options) converge.Report {
 // what they are for.
 func TestHistories(t *testing.T) {
 	t.Parallel()
-	s := run(t, converge.Options{From: 1, Seeds: harness.Scale(60, 4000)}).Stats
+	s := run(t, converge.Options{Options: histories.Options{From: 1, Seeds: harness.Scale(60, 4000)}}).Stats
 	for name, n := range map[string]int{
 		"forks": s.Forks, "repeated deliveries": s.Duplicates, "partitions": s.Partitions, "restarts": s.Restarts,
 		"crashes": s.Crashes, "snapshots": s.Joins, "calls that fail": s.Failures, "roots": s.Roots,
@@ -68,7 +70,9 @@ func TestGuestsComputeOurRoot(t *testing.T) {
 		if converge.MergesItself(name) { // its roots are the guest's
 			continue
 		}
-		s := run(t, converge.Options{From: 1, Seeds: harness.Scale(2, 60), Steps: harness.Scale(40, 80), Only: name, Calm: true}).Stats
+		s := run(t, converge.Options{
+			Options: histories.Options{From: 1, Seeds: harness.Scale(2, 60)}, Steps: harness.Scale(40, 80), Only: name, Calm: true,
+		}).Stats
 		require.Zero(t, s.RootsDiffer)
 		require.Greater(t, s.Roots, harness.Scale(15, 1000), name)
 		commits += s.Roots
@@ -81,7 +85,7 @@ func TestSeedDecidesEverything(t *testing.T) {
 	t.Parallel()
 	var first, second bytes.Buffer
 	for _, out := range []*bytes.Buffer{&first, &second} {
-		run(t, converge.Options{From: 1_000_000, Seeds: harness.Scale(6, 100), Parallel: 1, Trace: out})
+		run(t, converge.Options{Options: histories.Options{From: 1_000_000, Seeds: harness.Scale(6, 100), Parallel: 1, Trace: out}})
 	}
 	require.Equal(t, first.String(), second.String())
 }
@@ -97,7 +101,7 @@ func TestEveryApplicationIsDriven(t *testing.T) {
 // TestFailuresCanBePlayedAgain: the command names everything that made the history.
 func TestFailuresCanBePlayedAgain(t *testing.T) {
 	t.Parallel()
-	r := converge.Report{Stats: converge.Stats{Histories: 3}, Failures: []converge.Failure{{Seed: 7, App: "kv", Err: fmt.Errorf("it broke")}}}
+	r := converge.Report{Stats: converge.Stats{Histories: 3}, Failures: []histories.Failure{{Seed: 7, What: "kv", Err: errors.New("it broke")}}}
 	var out strings.Builder
 	r.Print(&out, converge.Options{Only: "kv", Steps: 5, Calm: true, Nodes: converge.Full}, 0)
 	require.Contains(t, out.String(), "seed 7 (kv): it broke\n  again: make converge SEEDS=1 FROM=7 ARGS='-steps=5 -app=kv -calm -nodes=full'\n")

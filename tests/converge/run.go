@@ -7,17 +7,15 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/calimero-go/core/tests/apps"
+	"github.com/calimero-go/core/tests/histories"
 )
 
 // Options say which histories to run.
 type Options struct {
-	// From is the first seed, Seeds how many.
-	From  uint64
-	Seeds int
+	histories.Options
 	// Steps bounds the events of a history beyond the first ten; 0 = 20.
 	Steps int
 	// Only runs the histories of one application; empty = the seed decides.
@@ -26,10 +24,6 @@ type Options struct {
 	Nodes Nodes
 	// Calm makes all histories conflict-free.
 	Calm bool
-	// Parallel is how many run at a time; 0 = 2.
-	Parallel int
-	// Trace receives the events of every history.
-	Trace io.Writer
 }
 
 func (o Options) steps() int {
@@ -49,60 +43,26 @@ const (
 	Full Nodes = "full"
 )
 
-// Failure is a history that did not end as it must.
-type Failure struct {
-	Seed uint64
-	App  string
-	Err  error
-}
-
 // Report is what became of the histories.
 type Report struct {
 	Stats    Stats
-	Failures []Failure
+	Failures []histories.Failure
 }
 
 // Run runs the histories of seeds From to From+Seeds-1. The error is that of the harness.
 func (r *Rig) Run(ctx context.Context, o Options) (Report, error) {
-	if o.Parallel == 0 {
-		o.Parallel = 2
-	}
-	var mu sync.Mutex
 	var out Report
-	seeds := make(chan uint64)
-	var workers sync.WaitGroup
-	for range o.Parallel {
-		workers.Add(1)
-		go func() {
-			defer workers.Done()
-			for seed := range seeds {
-				h := r.history(ctx, o, seed)
-				err := h.play()
-				mu.Lock()
-				h.stats.Histories = 1
-				out.Stats.add(h.stats)
-				if err != nil {
-					out.Failures = append(out.Failures, Failure{Seed: seed, App: h.name, Err: err})
-				}
-				if o.Trace != nil {
-					fmt.Fprintf(o.Trace, "seed %d: %s, full nodes %t, calm %t\n", seed, h.name, h.full, h.calm)
-					for _, line := range h.trace {
-						fmt.Fprintf(o.Trace, "  %s\n", line)
-					}
-				}
-				mu.Unlock()
-			}
-		}()
+	play := func(seed uint64) *history {
+		h := r.history(ctx, o, seed)
+		h.err = h.play()
+		return h
 	}
-	for i := range o.Seeds {
-		if ctx.Err() != nil {
-			break
-		}
-		seeds <- o.From + uint64(i)
-	}
-	close(seeds)
-	workers.Wait()
-	slices.SortFunc(out.Failures, func(a, b Failure) int { return int(int64(a.Seed - b.Seed)) })
+	out.Failures = histories.Run(ctx, o.Options, play, func(h *history) histories.Played {
+		h.stats.Histories = 1
+		out.Stats.add(h.stats)
+		h.trace = slices.Insert(h.trace, 0, fmt.Sprintf("full nodes %t, calm %t", h.full, h.calm))
+		return histories.Played{What: h.name, Trace: h.trace, Err: h.err}
+	})
 	return out, ctx.Err()
 }
 
@@ -126,9 +86,7 @@ func (r *Rig) history(ctx context.Context, o Options, seed uint64) *history {
 
 // Print writes what happened, one command for each failure that plays it again, and the result in the last line.
 func (r *Report) Print(out io.Writer, o Options, took time.Duration) {
-	for _, f := range r.Failures {
-		fmt.Fprintf(out, "seed %d (%s): %v\n  again: %s\n", f.Seed, f.App, f.Err, o.command(f.Seed))
-	}
+	histories.Print(out, r.Failures, o.command)
 	s := r.Stats
 	fmt.Fprintf(out, "%d calls, %d commits, %d failed on purpose, %d queries; %d actions, %d forks; %d deliveries, %d of them "+
 		"repeated; %d partitions, %d restarts, %d crashes, %d snapshots; %s\n", s.Calls, s.Commits, s.Failures, s.Queries,

@@ -9,10 +9,13 @@ import (
 )
 
 // draw makes the body of an operation of one of the people.
-func (h *history) draw(author person) wire.GroupOp {
+func (h *history) draw(r *realm, author person) wire.GroupOp {
 	who := pick(h, h.people).public
 	context := domain.ContextID{0x33, byte(h.rng.IntN(2))}
-	child := domain.GroupID{0x55, byte(h.rng.IntN(2))}
+	child := pick(h, h.groups).genesis.Group
+	if h.chance(20) {
+		child = domain.GroupID{0x55, byte(h.rng.IntN(2))}
+	}
 	text := strconv.Itoa(h.rng.IntN(9))
 	role := pick(h, []domain.MemberRole{domain.RoleAdmin, domain.RoleAdmin, domain.RoleMember, domain.RoleReadOnly})
 	mode := domain.VisibilityMode(h.rng.IntN(3))
@@ -42,7 +45,8 @@ func (h *history) draw(author person) wire.GroupOp {
 		wire.OpMemberAliasSet{Member: who, Alias: text},
 		wire.OpGroupAliasSet{Alias: text},
 		granted, wire.OpContextCapabilityRevoked(granted),
-		wire.OpSubgroupCreated{Child: child}, wire.OpSubgroupRemoved{Child: child},
+		wire.OpSubgroupCreated{Child: child}, wire.OpSubgroupCreated{Child: child}, wire.OpSubgroupCreated{Child: child},
+		wire.OpSubgroupRemoved{Child: child},
 		wire.OpTeeAdmissionPolicySet{MRTD: []string{text, "1", "2"}, TCBStatuses: []string{}},
 		wire.OpMemberJoinedViaTeeAttestation{Member: who, MRTD: text, Role: role},
 	}
@@ -52,26 +56,26 @@ func (h *history) draw(author person) wire.GroupOp {
 	case k == len(bodies):
 		return wire.OpGroupDelete{}
 	case k == len(bodies)+1:
-		return h.closing()
+		return h.closing(r)
 	case k == len(bodies)+2:
 		return h.contextClaim()
 	default:
-		return h.claim(author)
+		return h.claim(r, author)
 	}
 }
 
 // invitation is one of a few: two of each of the people, one of them for one use.
-func (h *history) invitation() (wire.GroupInvitation, person) {
+func (h *history) invitation(r *realm) (wire.GroupInvitation, person) {
 	inviter := pick(h, h.people)
-	i := wire.GroupInvitation{Inviter: inviter.public, Target: h.genesis.Group, Expiration: 1800000000}
+	i := wire.GroupInvitation{Inviter: inviter.public, Target: r.genesis.Group, Expiration: 4000000000}
 	if h.chance(50) {
 		copy(i.Salt[:], wire.OneUseSalt)
 	}
 	return i, inviter
 }
 
-func (h *history) claim(author person) wire.GroupOp {
-	i, inviter := h.invitation()
+func (h *history) claim(r *realm, author person) wire.GroupOp {
+	i, inviter := h.invitation(r)
 	signature, err := i.Sign(inviter.key)
 	h.check(err, "invite")
 	claim, err := wire.SignedGroupInvitation{Invitation: i, InviterSignature: signature}.Claim(author.key)
@@ -81,7 +85,7 @@ func (h *history) claim(author person) wire.GroupOp {
 
 func (h *history) contextClaim() wire.GroupOp {
 	inviter := pick(h, h.people)
-	i := wire.ContextInvitation{Inviter: inviter.public, Target: domain.ContextID{0x33}, Expiration: 1800000000}
+	i := wire.ContextInvitation{Inviter: inviter.public, Target: domain.ContextID{0x33}, Expiration: 4000000000}
 	payload, err := wire.Encode(i)
 	h.check(err, "invite")
 	signature, err := i.Sign(inviter.key)
@@ -91,7 +95,7 @@ func (h *history) contextClaim() wire.GroupOp {
 	}
 }
 
-func (h *history) closing() wire.GroupOp {
-	i, _ := h.invitation()
+func (h *history) closing(r *realm) wire.GroupOp {
+	i, _ := h.invitation(r)
 	return wire.OpMemberCapabilitySet{Member: domain.PublicKey(i.Hash()), Capabilities: governance.CloseInvitation}
 }

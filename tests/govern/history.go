@@ -1,9 +1,10 @@
 // Package govern plays random histories of groups over several nodes and checks the promise of core/governance and
 // core/groups: nodes that got the same operations, over a network that loses, repeats, reorders and partitions, with
-// restarts and failing commits, have the same groups. Everything comes from a history's seed and nothing else.
+// restarts and failing commits, have the same groups. Groups are below others, and ancestors come late or begin from an
+// invitation alone. Everything comes from a history's seed and nothing else.
 //
-// When a history ends, the network heals and nodes fetch what they miss. Then logs, verdicts, heads, states and rows must
-// be equal on all nodes, and equal to what the operations give when computed from nothing.
+// When a history ends, the network heals and nodes fetch what they miss. Then logs, verdicts, heads, states, parents and
+// rows must be equal on all nodes, and equal to what the operations give when computed from nothing.
 package govern
 
 import (
@@ -27,15 +28,20 @@ import (
 type history struct {
 	ctx     context.Context
 	rng     *rand.Rand
-	genesis wire.GroupGenesis
+	groups  []*realm
 	people  []person
 	nodes   []*node
 	flights []flight
-	made    map[domain.Hash][]byte // every operation that left its author
-	ids     []domain.Hash          // of made, in order
 	stats   Stats
 	trace   []string
 	err     error
+}
+
+// realm is a group and its operations.
+type realm struct {
+	genesis wire.GroupGenesis
+	made    map[domain.Hash][]byte // every operation that left its author
+	ids     []domain.Hash          // of made, in order
 }
 
 // person is somebody with a key.
@@ -47,6 +53,7 @@ type person struct {
 // flight is an operation on its way.
 type flight struct {
 	from, to *node
+	group    *realm
 	raw      []byte
 }
 
@@ -55,7 +62,9 @@ type node struct {
 	number  int
 	h       *history
 	disk    *disk
+	db      *store.DB
 	service *groups.Service
+	has     map[*realm]bool
 	part    int // its side of a partition
 }
 
@@ -74,49 +83,132 @@ func (d *disk) Apply(ctx context.Context, b storage.Batch) (bool, error) {
 }
 
 func newHistory(ctx context.Context, seed uint64) *history {
-	h := &history{ctx: ctx, rng: rand.New(rand.NewPCG(seed, 0x67726f7570)), made: map[domain.Hash][]byte{}}
+	h := &history{ctx: ctx, rng: rand.New(rand.NewPCG(seed, 0x67726f7570))}
 	for i := range 3 + h.rng.IntN(4) {
 		key := domain.PrivateKey{1, byte(i)}
 		h.people = append(h.people, person{key, key.Public()})
 	}
-	genesis, err := wire.GroupGenesis{
-		Creator: h.people[0].public, CreatedAt: 1700000000, AutoJoin: true, Salt: [32]byte{byte(seed), byte(seed >> 8)},
-	}.Sign(h.people[0].key, nil)
-	h.check(err, "make the genesis")
-	h.genesis = genesis
+	h.group(seed)
+	if h.chance(60) {
+		for range 1 + h.rng.IntN(3) {
+			h.group(seed)
+		}
+	}
 	for i := range 2 + h.rng.IntN(4) {
-		h.nodes = append(h.nodes, h.node(i))
+		n := h.node(i)
+		for _, r := range h.groups {
+			if r == h.groups[0] || h.chance(70) {
+				h.found(n, r, h.chance(50))
+			}
+		}
+	}
+	for _, r := range h.groups {
+		if r.genesis.Parent != nil && h.chance(80) {
+			h.list(h.realm(*r.genesis.Parent), r)
+		}
 	}
 	return h
 }
 
+// list has the creator of a group list another below it, and take in admins who will be such there too.
+func (h *history) list(parent, child *realm) {
+	for _, n := range h.nodes {
+		if !n.has[parent] {
+			continue
+		}
+		for _, who := range h.people {
+			if who.public != parent.genesis.Creator {
+				continue
+			}
+			for _, body := range []wire.GroupOp{
+				wire.OpSubgroupCreated{Child: child.genesis.Group},
+				wire.OpMemberAdded{Member: pick(h, h.people).public, Role: domain.RoleAdmin},
+				wire.OpMemberAdded{Member: pick(h, h.people).public, Role: domain.RoleAdmin},
+			} {
+				if _, err := n.service.Issue(h.ctx, parent.genesis.Group, who.key, body); err != nil {
+					h.lawful(n, err) // he is not its creator on this node yet
+				}
+			}
+		}
+		return
+	}
+}
+
+// group adds a group, which may name one before it as its parent. Of some nothing proves the genesis.
+func (h *history) group(seed uint64) {
+	creator := h.people[h.rng.IntN(2)]
+	g := wire.GroupGenesis{
+		Creator: creator.public, CreatedAt: 1700000000, AutoJoin: true, Salt: [32]byte{byte(seed), byte(seed >> 8), byte(len(h.groups))},
+	}
+	if len(h.groups) > 0 && h.chance(60) {
+		g.Parent = &pick(h, h.groups).genesis.Group
+	}
+	if h.chance(20) {
+		g.Kind, g.Group = wire.GenesisVouched, domain.GroupID{0x77, byte(len(h.groups))}
+	}
+	genesis, err := g.Sign(creator.key, nil)
+	h.check(err, "make a genesis")
+	h.groups = append(h.groups, &realm{genesis: genesis, made: map[domain.Hash][]byte{}})
+}
+
 func (h *history) node(number int) *node {
-	n := &node{number: number, h: h, disk: &disk{Store: storagetest.NewMemory()}}
+	n := &node{number: number, h: h, disk: &disk{Store: storagetest.NewMemory()}, has: map[*realm]bool{}}
 	n.start()
-	h.check(n.service.Found(h.ctx, h.genesis), "found the group on node %d", number)
+	h.nodes = append(h.nodes, n)
 	return n
+}
+
+// found gives a node the genesis of a group, or where nothing proves it, one made from an invitation by somebody.
+func (h *history) found(n *node, r *realm, provisional bool) {
+	var err error
+	if provisional && r.genesis.Kind == wire.GenesisVouched {
+		inviter := pick(h, h.people)
+		b := n.db.Batch()
+		err = n.service.FoundProvisional(h.ctx, b, wire.GroupGenesis{
+			Kind: wire.GenesisVouched, Group: r.genesis.Group, Creator: inviter.public,
+		}, inviter.key)
+		if err == nil {
+			err = b.Commit(h.ctx)
+		}
+		b.Abandon()
+		h.stats.Provisional++
+	} else {
+		err = n.service.Found(h.ctx, r.genesis)
+	}
+	if errors.Is(err, errkind.Internal) {
+		h.note("node %d: %v", n.number, err)
+		return
+	}
+	h.check(err, "found the group on node %d", n.number)
+	n.has[r] = true
 }
 
 // start begins the node on what it has stored.
 func (n *node) start() {
-	n.service = groups.New(groups.Options{DB: store.Open(n.disk, store.Options{}), Publish: n.publish})
+	n.db = store.Open(n.disk, store.Options{})
+	n.service = groups.New(groups.Options{DB: n.db, Publish: n.publish})
 }
 
 // publish sends an operation to all others.
 func (n *node) publish(p groups.Published) {
-	n.h.remember(p.ID, p.Raw)
+	r := n.h.realm(p.Group)
+	r.remember(p.ID, p.Raw)
 	for _, other := range n.h.nodes {
 		if other != n {
-			n.h.flights = append(n.h.flights, flight{from: n, to: other, raw: p.Raw})
+			n.h.flights = append(n.h.flights, flight{from: n, to: other, group: r, raw: p.Raw})
 		}
 	}
 }
 
-func (h *history) remember(id domain.Hash, raw []byte) {
-	if h.made[id] == nil {
-		h.ids = append(h.ids, id)
+func (h *history) realm(id domain.GroupID) *realm {
+	return h.groups[slices.IndexFunc(h.groups, func(r *realm) bool { return r.genesis.Group == id })]
+}
+
+func (r *realm) remember(id domain.Hash, raw []byte) {
+	if r.made[id] == nil {
+		r.ids = append(r.ids, id)
 	}
-	h.made[id] = raw
+	r.made[id] = raw
 }
 
 func (h *history) failf(format string, args ...any) {
@@ -141,7 +233,7 @@ func pick[T any](h *history, list []T) T { return list[h.rng.IntN(len(list))] }
 
 // play runs the history and returns what is wrong with it.
 func (h *history) play() error {
-	for range 25 + h.rng.IntN(30) {
+	for range 20 + h.rng.IntN(25) + 10*len(h.groups) {
 		if h.err != nil {
 			return h.err
 		}
@@ -155,16 +247,23 @@ func (h *history) play() error {
 }
 
 func (h *history) step() {
-	n := pick(h, h.nodes)
+	n, r := pick(h, h.nodes), pick(h, h.groups)
+	if h.chance(40) {
+		r = h.groups[0]
+	}
 	switch k := h.rng.IntN(100); {
+	case k < 40:
+		h.issue(n, r)
 	case k < 45:
-		h.issue(n)
-	case k < 55:
-		h.forge()
-	case k < 80:
+		h.remove(n, r)
+	case k < 53:
+		h.forge(r)
+	case k < 77:
 		h.deliver()
+	case k < 87:
+		h.catchUp(n, pick(h, h.nodes), r)
 	case k < 90:
-		h.catchUp(n, pick(h, h.nodes))
+		h.found(n, r, false)
 	case k < 94:
 		h.stats.Partitions++
 		for _, n := range h.nodes {
@@ -180,39 +279,89 @@ func (h *history) step() {
 }
 
 // issue has one of a node's people make an operation; what it may not do is refused without a trace.
-func (h *history) issue(n *node) {
+func (h *history) issue(n *node, r *realm) {
+	if !n.has[r] {
+		return
+	}
 	for range 6 {
 		who := pick(h, h.people)
-		body := h.draw(who)
-		id, err := n.service.Issue(h.ctx, h.genesis.Group, who.key, body)
-		switch {
-		case err == nil:
+		body := h.draw(r, who)
+		id, err := n.service.Issue(h.ctx, r.genesis.Group, who.key, body)
+		if err == nil {
 			h.stats.Issued++
-			h.note("node %d: %s by %s is %s", n.number, body.Kind(), who.public, id)
+			h.note("node %d: %s by %s in %s is %s", n.number, body.Kind(), who.public, r.genesis.Group, id)
 			return
-		case errors.Is(err, errkind.Internal): // the disk; the operation may be made again
-			h.note("node %d: %v", n.number, err)
-			return
-		case errors.Is(err, errkind.PermissionDenied), errors.Is(err, errkind.Precondition), errors.Is(err, errkind.Invalid),
-			errors.Is(err, errkind.AlreadyExists):
-			h.stats.Refused++
-		default:
-			h.failf("issue %s on node %d: %w", body.Kind(), n.number, err)
+		}
+		if !h.lawful(n, err) {
 			return
 		}
 	}
 }
 
+// remove has one of a node's people remove another, with the cuts in the groups below.
+func (h *history) remove(n *node, r *realm) {
+	if !n.has[r] {
+		return
+	}
+	state, err := n.service.State(h.ctx, r.genesis.Group)
+	if h.disk(n, err) {
+		return
+	}
+	for range 12 {
+		who, target := pick(h, h.people), pick(h, h.people)
+		if !state.EverAdmins[target.public] {
+			continue
+		}
+		removal, err := n.service.RemoveMember(h.ctx, r.genesis.Group, who.key, target.public)
+		if err == nil {
+			h.cut(n, r, removal)
+			return
+		}
+		if !h.lawful(n, err) {
+			return
+		}
+	}
+}
+
+func (h *history) cut(n *node, r *realm, removal groups.Removal) {
+	h.stats.Issued++
+	h.note("node %d: a removal in %s is %s", n.number, r.genesis.Group, removal.Op)
+	for _, cut := range removal.Cuts {
+		if cut.Err != nil {
+			h.lawful(n, cut.Err)
+			continue
+		}
+		h.stats.Cuts++
+		h.note("node %d: cut off from %s by %s", n.number, cut.Group, cut.Op)
+	}
+}
+
+// lawful reports whether the error of an operation is that its author may not make it, and fails where it is neither that
+// nor the disk.
+func (h *history) lawful(n *node, err error) bool {
+	switch {
+	case errors.Is(err, errkind.Internal): // the disk; the operation may be made again
+		h.note("node %d: %v", n.number, err)
+		return false
+	case errors.Is(err, errkind.PermissionDenied), errors.Is(err, errkind.Precondition), errors.Is(err, errkind.Invalid),
+		errors.Is(err, errkind.AlreadyExists):
+		h.stats.Refused++
+		return true
+	}
+	h.failf("an operation on node %d: %w", n.number, err)
+	return false
+}
+
 // forge makes an operation past the service, as a member that misbehaves or a second device would: old parents, parents
 // that nobody has, none; any nonce; an author without the right.
-func (h *history) forge() {
+func (h *history) forge(r *realm) {
 	who := pick(h, h.people)
 	op := wire.SignableGroupOp{
-		Version: wire.GroupOpVersion, Group: h.genesis.Group, Signer: who.public, Nonce: uint64(h.rng.IntN(30)), Op: h.draw(who),
+		Version: wire.GroupOpVersion, Group: r.genesis.Group, Signer: who.public, Nonce: uint64(h.rng.IntN(30)), Op: h.draw(r, who),
 	}
 	for range h.rng.IntN(4) {
-		if len(h.ids) > 0 {
-			op.Parents = append(op.Parents, pick(h, h.ids))
+		if len(r.ids) > 0 {
+			op.Parents = append(op.Parents, pick(h, r.ids))
 		}
 	}
 	signed, err := op.Sign(who.key)
@@ -221,10 +370,10 @@ func (h *history) forge() {
 	h.check(err, "forge")
 	raw, err := wire.Encode(signed)
 	h.check(err, "forge")
-	h.remember(id, raw)
+	r.remember(id, raw)
 	h.stats.Forged++
-	h.note("forged: %s by %s is %s, nonce %d", op.Op.Kind(), who.public, id, op.Nonce)
-	h.flights = append(h.flights, flight{to: pick(h, h.nodes), raw: raw})
+	h.note("forged: %s by %s in %s is %s, nonce %d", op.Op.Kind(), who.public, r.genesis.Group, id, op.Nonce)
+	h.flights = append(h.flights, flight{to: pick(h, h.nodes), group: r, raw: raw})
 }
 
 // deliver lets some of what is on its way arrive, in any order; some is lost, some comes again later.
@@ -241,47 +390,72 @@ func (h *history) deliver() {
 			h.stats.Repeated++
 		}
 		switch {
-		case f.from != nil && f.from.part != f.to.part, h.chance(20):
+		case f.from != nil && f.from.part != f.to.part, !f.to.has[f.group], h.chance(20):
 			h.stats.Lost++
 		default:
-			h.receive(f.to, "peer", [][]byte{f.raw})
+			h.receive(f.to, f.group, "peer", [][]byte{f.raw})
 		}
 	}
 }
 
-func (h *history) receive(n *node, source string, raws [][]byte) {
+func (h *history) receive(n *node, r *realm, source string, raws [][]byte) {
 	h.stats.Delivered += len(raws)
-	receipts, err := n.service.Receive(h.ctx, h.genesis.Group, source, raws)
+	receipts, err := n.service.Receive(h.ctx, r.genesis.Group, source, raws)
 	if errors.Is(err, errkind.Internal) {
 		h.note("node %d: %v", n.number, err)
 		return
 	}
 	h.check(err, "receive on node %d", n.number)
-	for _, r := range receipts {
-		h.check(r.Err, "operation %s on node %d", r.ID, n.number)
-		if r.Outcome == groups.Waiting {
+	for _, got := range receipts {
+		h.check(got.Err, "operation %s on node %d", got.ID, n.number)
+		if got.Outcome == groups.Waiting {
 			h.stats.Waited++
-			if len(r.Missing) == 0 {
-				h.failf("operation %s waits on node %d, and nothing is missing", r.ID, n.number)
+			if len(got.Missing) == 0 {
+				h.failf("operation %s waits on node %d, and nothing is missing", got.ID, n.number)
 			}
 		}
 	}
 }
 
 // catchUp has a node ask another for what it misses.
-func (h *history) catchUp(n, from *node) {
-	if n == from || n.part != from.part {
+func (h *history) catchUp(n, from *node, r *realm) {
+	if n == from || n.part != from.part || !n.has[r] || !from.has[r] {
 		return
 	}
-	missing, err := n.service.Missing(h.ctx, h.genesis.Group)
-	h.check(err, "missing on node %d", n.number)
-	raws, err := from.service.Ops(h.ctx, h.genesis.Group, missing)
-	h.check(err, "operations on node %d", from.number)
-	tips, err := n.service.Tips(h.ctx, h.genesis.Group)
-	h.check(err, "tips of node %d", n.number)
-	more, err := from.service.After(h.ctx, h.genesis.Group, tips, 1+h.rng.IntN(20))
-	h.check(err, "operations on node %d", from.number)
-	h.receive(n, fmt.Sprint(from.number), append(raws, more...))
+	missing, err := n.service.Missing(h.ctx, r.genesis.Group)
+	if h.disk(n, err) {
+		return
+	}
+	raws, err := from.service.Ops(h.ctx, r.genesis.Group, missing)
+	if h.disk(from, err) {
+		return
+	}
+	h.receive(n, r, fmt.Sprint(from.number), append(raws, h.after(n, from, r, 1+h.rng.IntN(20))...))
+}
+
+// after is what one node has of a group and another has not.
+func (h *history) after(n, from *node, r *realm, limit int) [][]byte {
+	tips, err := n.service.Tips(h.ctx, r.genesis.Group)
+	if h.disk(n, err) {
+		return nil
+	}
+	raws, err := from.service.After(h.ctx, r.genesis.Group, tips, limit)
+	if h.disk(from, err) {
+		return nil
+	}
+	return raws
+}
+
+// disk reports whether a call failed, which only the disk may make it: a commit that failed is made good first.
+func (h *history) disk(n *node, err error) bool {
+	if err == nil {
+		return false
+	}
+	h.note("node %d: %v", n.number, err)
+	if !errors.Is(err, errkind.Internal) {
+		h.failf("ask node %d: %w", n.number, err)
+	}
+	return true
 }
 
 // heal ends partitions and brings everything everywhere: what is on its way arrives, what was lost is fetched.
@@ -289,47 +463,46 @@ func (h *history) heal() {
 	for _, n := range h.nodes {
 		n.part, n.disk.fail = 0, false
 	}
-	for _, i := range h.rng.Perm(len(h.ids)) { // nobody may have some: they are sent again
-		h.receive(pick(h, h.nodes), "peer", [][]byte{h.made[h.ids[i]]})
+	h.node(len(h.nodes)) // a newcomer
+	for _, i := range h.rng.Perm(len(h.nodes)) {
+		for _, k := range h.rng.Perm(len(h.groups)) {
+			h.found(h.nodes[i], h.groups[k], false)
+		}
 	}
-	h.nodes = append(h.nodes, h.node(len(h.nodes))) // a newcomer
+	for _, r := range h.groups {
+		for _, i := range h.rng.Perm(len(r.ids)) { // nobody may have some: they are sent again
+			h.receive(pick(h, h.nodes), r, "peer", [][]byte{r.made[r.ids[i]]})
+		}
+	}
 	h.nodes[0].start()
 	for range len(h.nodes) + 1 {
 		for _, n := range h.nodes {
 			for _, from := range h.nodes {
-				h.fetch(n, from)
+				for _, k := range h.rng.Perm(len(h.groups)) {
+					if raws := h.after(n, from, h.groups[k], groups.MaxReceive); len(raws) > 0 {
+						h.receive(n, h.groups[k], fmt.Sprint(from.number), raws)
+					}
+				}
 			}
 		}
 	}
 }
 
-func (h *history) fetch(n, from *node) {
-	tips, err := n.service.Tips(h.ctx, h.genesis.Group)
-	h.check(err, "tips of node %d", n.number)
-	raws, err := from.service.After(h.ctx, h.genesis.Group, tips, groups.MaxReceive)
-	h.check(err, "operations on node %d", from.number)
-	if len(raws) > 0 {
-		h.receive(n, fmt.Sprint(from.number), raws)
-	}
-}
-
 // verify compares the nodes.
 func (h *history) verify() {
-	var ops []governance.Op
-	for _, id := range h.ids {
-		signed, err := wire.DecodeSignedGroupOp(h.made[id])
-		h.check(err, "decode %s", id)
-		op, err := governance.NewOp(h.genesis.Group, signed)
-		h.check(err, "read %s", id)
-		ops = append(ops, op)
-	}
-	h.rng.Shuffle(len(ops), func(i, j int) { ops[i], ops[j] = ops[j], ops[i] })
-	want := governance.Evaluate(governance.Genesis{
-		Founder: h.genesis.Creator, AppKey: h.genesis.AppKey, Target: h.genesis.Target, Policy: h.genesis.Policy,
-	}, nil, ops)
-	for _, v := range want.Verdicts {
-		if v.Code.Void() {
-			h.stats.Void++
+	want := h.compose()
+	h.stats.Groups += len(h.groups)
+	for _, w := range want {
+		if w.parent != nil {
+			h.stats.Linked++
+		}
+		for _, v := range w.Verdicts {
+			if v.Code.Void() {
+				h.stats.Void++
+			}
+			if v.Code == governance.VoidInheritedLost {
+				h.stats.InheritedLost++
+			}
 		}
 	}
 	var rows map[string]string
@@ -337,7 +510,9 @@ func (h *history) verify() {
 		if h.err != nil {
 			return
 		}
-		h.compare(n, want)
+		for r, w := range want {
+			h.compare(n, r, w)
+		}
 		got := h.rows(n)
 		if n.number == 0 {
 			rows = got

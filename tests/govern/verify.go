@@ -4,20 +4,25 @@ import (
 	"reflect"
 	"slices"
 
-	"github.com/calimero-go/core/core/governance"
 	"github.com/calimero-go/core/core/wire"
 	"github.com/calimero-go/core/plugin-sdk/domain"
 	"github.com/calimero-go/core/plugin-sdk/storage"
 )
 
 // compare holds a node to what its operations give.
-func (h *history) compare(n *node, want governance.Result) {
-	log, total, err := n.service.Log(h.ctx, h.genesis.Group, 0, len(h.ids)+1)
+func (h *history) compare(n *node, r *realm, want composed) {
+	id := r.genesis.Group
+	log, total, err := n.service.Log(h.ctx, id, 0, len(r.ids)+1)
 	h.check(err, "log of node %d", n.number)
-	if total != len(h.ids) {
-		missing, err := n.service.Missing(h.ctx, h.genesis.Group)
+	if total != len(r.ids) {
+		missing, err := n.service.Missing(h.ctx, id)
 		h.check(err, "missing on node %d", n.number)
-		h.failf("node %d has %d of %d operations and waits for %d", n.number, total, len(h.ids), len(missing))
+		h.failf("node %d has %d of %d operations and waits for %d", n.number, total, len(r.ids), len(missing))
+	}
+	parent, found, err := n.service.Parent(h.ctx, id)
+	h.check(err, "parent on node %d", n.number)
+	if found != (want.parent != nil) || found && parent != *want.parent {
+		h.failf("node %d has %s (%t) as the parent of %s, computed from nothing %v", n.number, parent, found, id, want.parent)
 	}
 	for _, e := range log {
 		if v := want.Verdicts[e.Op.ID]; v.Code != e.Verdict.Code || !slices.Equal(v.By, e.Verdict.By) {
@@ -25,12 +30,12 @@ func (h *history) compare(n *node, want governance.Result) {
 				e.Verdict.By, v.Code, v.By)
 		}
 	}
-	state, err := n.service.State(h.ctx, h.genesis.Group)
+	state, err := n.service.State(h.ctx, id)
 	h.check(err, "state of node %d", n.number)
 	if !reflect.DeepEqual(state, want.State) {
 		h.failf("node %d has state %+v, computed from nothing %+v", n.number, state, want.State)
 	}
-	heads, err := n.service.Heads(h.ctx, h.genesis.Group)
+	heads, err := n.service.Heads(h.ctx, id)
 	h.check(err, "heads of node %d", n.number)
 	if !slices.Equal(heads, want.Heads) {
 		h.failf("node %d has heads %s, computed from nothing %s", n.number, heads, want.Heads)
