@@ -39,7 +39,7 @@ func (c *Client) SetStreamHandler(id string, limits StreamLimits, h StreamHandle
 	}
 	c.m.handlers[protocol.ID(id)] = &inbound{
 		protocol: protocol.ID(id), handler: h, limits: limits.withDefaults(), metrics: c.m.metrics, log: c.m.log,
-		open: map[PeerID]int{},
+		open: map[PeerID][]*place{},
 	}
 	return nil
 }

@@ -58,7 +58,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		peers:    gauge("peers", "Connected peers."),
 		topics:   gauge("topics", "Topics this node is subscribed to."),
 		dials:    vec("dials_total", "Dials by outcome: ok or failed.", "outcome"),
-		streams: vec("streams_total", "Streams by protocol, direction (in, out) and outcome: ok, failed or refused.",
+		streams: vec("streams_total", "Streams by protocol, direction (in, out) and outcome: ok, failed, refused or displaced.",
 			"protocol", "direction", "outcome"),
 		bytes:     vec("stream_bytes_total", "Bytes of frames by protocol and direction.", "protocol", "direction"),
 		ping:      histogram("ping_seconds", "Round trips to peers.", prometheus.ExponentialBuckets(100e-6, 2.5, 14)),

@@ -153,6 +153,7 @@ func (f *follow) open(ctx context.Context, in *Incoming) (*contexts.Delta, error
 
 func (f *follow) openSigned(ctx context.Context, in *Incoming, s *wire.SignedDelta) (*contexts.Delta, error) {
 	if f.saw(s.Delta) {
+		f.m.metrics.dropped.WithLabelValues("seen").Inc()
 		return nil, nil
 	}
 	actions, encoded, err := f.decrypt(ctx, in, &s.StateDelta)
@@ -176,7 +177,12 @@ func (f *follow) openSigned(ctx context.Context, in *Incoming, s *wire.SignedDel
 // openUnsigned takes a delta of a node without the extension (docs/design/authorship.md): as its author's when it comes
 // from a peer that has proven to be the author's, else as nobody's and only where that is accepted.
 func (f *follow) openUnsigned(ctx context.Context, in *Incoming, s *wire.StateDelta) (*contexts.Delta, error) {
-	if f.saw(s.Delta) || f.m.peers.isExtended(in.source) {
+	if f.saw(s.Delta) {
+		f.m.metrics.dropped.WithLabelValues("seen").Inc()
+		return nil, nil
+	}
+	if f.m.peers.isExtended(in.source) {
+		f.m.metrics.dropped.WithLabelValues("unsigned").Inc()
 		return nil, nil // what a node with the extension says in this form it says signed too
 	}
 	if f.m.peers.isPlain(in.source) || in.asked {

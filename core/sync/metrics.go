@@ -8,6 +8,7 @@ type metrics struct {
 	published   *prometheus.CounterVec // own messages, by kind
 	syncs       *prometheus.CounterVec // by outcome
 	served      *prometheus.CounterVec // requests of peers, by kind
+	refused     *prometheus.CounterVec // streams of peers that were ended for a fault, requests that failed; by kind
 	unsupported *prometheus.CounterVec
 	diverged    prometheus.Counter
 }
@@ -28,6 +29,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		published:   vec("published_total", "Messages published.", "kind"),
 		syncs:       vec("runs_total", "Synchronisations with a peer.", "outcome"),
 		served:      vec("served_total", "Requests of peers answered.", "request"),
+		refused:     vec("refused_total", "Sessions and requests of peers that were refused, by protocol and kind of error.", "protocol", "kind"),
 		unsupported: vec("unsupported_total", "What would have needed a protocol that this version does not have.", "what"),
 		diverged: prometheus.NewCounter(prometheus.CounterOpts{
 			Namespace: "calimero", Subsystem: "sync", Name: "diverged_total",

@@ -24,6 +24,7 @@ func (m *Manager) ServeExtension(ctx context.Context, stream Stream) {
 	if ctx.Err() != nil || errors.Is(err, io.EOF) {
 		return
 	}
+	m.metrics.refused.WithLabelValues("extension", errkind.Of(err).Error()).Inc()
 	m.log.Debug("a session ends", "peer", stream.Peer(), "context", s.id, "err", err)
 	refusal := wire.Refusal{Kind: errkind.Of(err), Text: refusalText(err)}
 	if err := s.send(ctx, refusal); err != nil {

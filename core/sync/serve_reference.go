@@ -26,6 +26,7 @@ func (m *Manager) ServeReference(ctx context.Context, stream Stream) {
 			err = r.answer(ctx, msg)
 		} else if !errors.Is(err, errkind.Invalid) { // the end, or nothing to go on with
 			if !errors.Is(err, io.EOF) && ctx.Err() == nil {
+				m.metrics.refused.WithLabelValues("reference", errkind.Of(err).Error()).Inc()
 				m.log.Debug("a stream ends", "peer", stream.Peer(), "err", err)
 				stream.Reset()
 			}
@@ -35,6 +36,7 @@ func (m *Manager) ServeReference(ctx context.Context, stream Stream) {
 			continue
 		}
 		failures++
+		m.metrics.refused.WithLabelValues("reference", errkind.Of(err).Error()).Inc()
 		m.log.Debug("a request of a peer fails", "peer", stream.Peer(), "err", err)
 		if err := r.write(ctx, wire.OpaqueError{}); err != nil {
 			return
