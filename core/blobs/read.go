@@ -75,6 +75,12 @@ type Reader struct {
 // Info describes the blob.
 func (r *Reader) Info() Info { return r.info }
 
+// Chunks are the blob's chunks in order; none for one that is a chunk itself or empty. The slice is not to be changed.
+func (r *Reader) Chunks() []domain.BlobID { return r.content.chunks }
+
+// SeekChunk makes the next Read begin with the given chunk.
+func (r *Reader) SeekChunk(n uint64) { r.offset, r.chunk = n*blobid.ChunkSize, nil }
+
 // Read implements io.Reader.
 func (r *Reader) Read(p []byte) (int, error) {
 	if r.closed {

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/calimero-go/core/core/store"
 	"github.com/calimero-go/core/core/wire"
@@ -71,6 +72,10 @@ type Store struct {
 	// whose removal is under way, each with a channel that is closed after it.
 	rooting, chunking map[domain.BlobID]int
 	deleting          map[domain.BlobID]chan struct{}
+
+	// partials are the blobs that somebody gathers; their folders are not removed.
+	gather   sync.Mutex
+	partials map[domain.BlobID]struct{}
 }
 
 // Open opens the store over the metadata in db and the chunk files in dir, and removes the files that no metadata names.
@@ -89,6 +94,7 @@ func Open(ctx context.Context, db *store.DB, dir string, opts Options) (*Store, 
 		dir: dir, db: db, maxStaged: opts.MaxStaged, log: opts.Logger, cache: newChunkCache(opts.CacheBytes),
 		roots: map[domain.BlobID]struct{}{}, refs: map[domain.BlobID]int{}, pins: map[domain.BlobID]int{},
 		rooting: map[domain.BlobID]int{}, chunking: map[domain.BlobID]int{}, deleting: map[domain.BlobID]chan struct{}{},
+		partials: map[domain.BlobID]struct{}{},
 	}
 	staging := filepath.Join(s.dir, stagingFolder)
 	if err := os.RemoveAll(staging); err != nil {
@@ -98,6 +104,9 @@ func Open(ctx context.Context, db *store.DB, dir string, opts Options) (*Store, 
 		return nil, fmt.Errorf("create blob folder: %w", err)
 	}
 	if err := s.sweep(ctx); err != nil {
+		return nil, err
+	}
+	if err := s.trimPartials(time.Now()); err != nil {
 		return nil, err
 	}
 	return s, nil

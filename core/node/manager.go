@@ -43,7 +43,9 @@ func (n *Node) newManager() (*manager, error) {
 	}
 	m.sync = sync.New(sync.Options{
 		Network: syncStreams{n.network}, Contexts: n.contexts, Identity: n.identity, DB: n.db, Access: m.access,
-		GroupDeltas: m.groups.Op, OpenBlob: m.openBytecode, Timeout: n.cfg.Sync.Timeout, Interval: n.cfg.Sync.Interval,
+		GroupDeltas: m.groups.Op, OpenBlob: m.openBytecode,
+		ServeBlob: func(ctx context.Context, s sync.Stream, b wire.BlobOpen) { m.blobs.ServeChunks(ctx, s, b) },
+		Timeout:   n.cfg.Sync.Timeout, Interval: n.cfg.Sync.Interval,
 		Frequency: n.cfg.Sync.Frequency, AcceptUnsigned: n.cfg.Sync.AcceptUnsigned, Registerer: n.reg, Logger: n.log,
 	})
 	options := transfer.Options{

@@ -532,6 +532,9 @@ func TestBadSessions(t *testing.T) {
 	send(s, wire.HeadsRequest{})
 	refused(s, errkind.Invalid)
 	s = dial(p)
+	send(s, wire.BlobOpen{}) // nobody serves blobs here
+	refused(s, errkind.Invalid)
+	s = dial(p)
 	send(s, wire.Hello{Context: ctxID, Identity: member.Public(), Want: member.Public()})
 	refused(s, errkind.Precondition)
 

@@ -17,7 +17,14 @@ import (
 // ServeExtension answers on a stream of wire.ExtensionProtocol that a peer opened, until it ends.
 func (m *Manager) ServeExtension(ctx context.Context, stream Stream) {
 	s := &session{m: m, stream: stream}
-	err := s.accept(ctx)
+	first, err := s.first(ctx)
+	if blob, ok := first.(wire.BlobOpen); ok && m.opts.ServeBlob != nil {
+		m.opts.ServeBlob(ctx, stream, blob)
+		return
+	}
+	if err == nil {
+		err = s.accept(ctx, first)
+	}
 	for err == nil {
 		err = s.answer(ctx)
 	}
@@ -46,15 +53,16 @@ func refusalText(err error) string {
 	return "not now"
 }
 
-// accept is the acceptor's side of openSession.
-func (s *session) accept(ctx context.Context) error {
+// first reads what the stream begins with.
+func (s *session) first(ctx context.Context) (wire.ExtensionMessage, error) {
 	if err := s.m.requestRate.wait(ctx, s.stream.Peer(), 1); err != nil {
-		return err
+		return nil, err
 	}
-	first, err := s.read(ctx, maxHelloFrame, s.m.opts.Answer)
-	if err != nil {
-		return err
-	}
+	return s.read(ctx, maxHelloFrame, s.m.opts.Answer)
+}
+
+// accept is the acceptor's side of openSession.
+func (s *session) accept(ctx context.Context, first wire.ExtensionMessage) error {
 	hello, ok := first.(wire.Hello)
 	if !ok {
 		return errkind.Invalid.Errorf("a session begins with Hello, not %T", first)

@@ -31,6 +31,8 @@ type Options struct {
 	GroupDeltas GroupDeltas
 	// OpenBlob serves blobs to nodes of the reference that join; nil: none.
 	OpenBlob OpenBlob
+	// ServeBlob answers on a stream of the extension that begins with a BlobOpen, until it ends; nil: none.
+	ServeBlob func(ctx context.Context, s Stream, asked wire.BlobOpen)
 	// AcceptUnsigned says whether deltas count that their author has not signed and that do not come from a node that
 	// has proven to be the author's. Nil: while a node without the extension is connected in the context.
 	AcceptUnsigned *bool

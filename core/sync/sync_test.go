@@ -3,6 +3,7 @@ package sync_test
 import (
 	"context"
 	"fmt"
+	"io"
 	"strings"
 	stdsync "sync"
 	"sync/atomic"
@@ -244,4 +245,30 @@ func TestInterval(t *testing.T) {
 	resting, restless := compared(time.Hour), compared(20*time.Millisecond)
 	eventually(t, "it is compared again and again", long, func() bool { return restless.Load() > 30 })
 	require.Less(t, resting.Load(), int32(10))
+}
+
+// TestStreamsAboutBlobs: a stream that begins with BlobOpen is for who serves blobs, members or not.
+func TestStreamsAboutBlobs(t *testing.T) {
+	t.Parallel()
+	l := newLAN(t)
+	n := newNode(t, l, 0, 1, setup{options: func(o *sync.Options) {
+		o.ServeBlob = func(ctx context.Context, s sync.Stream, asked wire.BlobOpen) {
+			raw, err := wire.EncodeExtension(wire.BlobChunks{Chunks: []domain.BlobID{asked.Blob}})
+			if err == nil {
+				_ = s.WriteFrame(ctx, raw) // the reader notices
+			}
+		}
+	}})
+	s, err := l.join("stranger").OpenStream(t.Context(), n.port.id, wire.ExtensionProtocol)
+	require.NoError(t, err)
+	raw, err := wire.EncodeExtension(wire.BlobOpen{Blob: domain.BlobID{7}})
+	require.NoError(t, err)
+	require.NoError(t, s.WriteFrame(t.Context(), raw))
+	raw, err = s.ReadFrame(t.Context(), 0)
+	require.NoError(t, err)
+	got, err := wire.DecodeExtension(raw)
+	require.NoError(t, err)
+	require.Equal(t, wire.BlobChunks{Chunks: []domain.BlobID{{7}}}, got)
+	_, err = s.ReadFrame(t.Context(), 0)
+	require.ErrorIs(t, err, io.EOF)
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 
 	"github.com/calimero-go/core/core/network"
 	"github.com/calimero-go/core/core/wire"
@@ -53,33 +52,54 @@ func (s *Service) Fetch(ctx context.Context, id domain.ContextID, blob domain.Bl
 func (s *Service) fetch(ctx context.Context, id domain.ContextID, blob domain.BlobID) error {
 	ctx, cancel := context.WithTimeout(ctx, s.opts.Whole)
 	defer cancel()
-	auth, err := s.auth(ctx, id, blob)
-	if err != nil {
-		return err
+	f := &fetching{s: s, context: id, blob: blob}
+	for {
+		before := f.gained
+		done, err := f.round(ctx)
+		switch {
+		case done || err != nil:
+			return err
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case f.gained > before:
+			continue // who had the rest may be asked again
+		case f.gained > 0:
+			return errkind.Retryable(errkind.NotFound.Errorf("none of %d peers gives the rest of blob %s of context %s: %d chunks came",
+				f.asked, blob, id, f.gained))
+		}
+		return errkind.Retryable(errkind.NotFound.Errorf("none of %d peers gives blob %s of context %s", f.asked, blob, id))
 	}
-	near, err := s.opts.Network.TopicPeers(ctx, wire.ContextTopic(id))
+}
+
+// fetching is the fetch of one blob.
+type fetching struct {
+	s       *Service
+	context domain.ContextID
+	blob    domain.BlobID
+	asked   int // peers in this round
+	gained  int // chunks that came and are kept
+}
+
+// round asks each peer that may have the blob once.
+func (f *fetching) round(ctx context.Context) (done bool, err error) {
+	near, err := f.s.opts.Network.TopicPeers(ctx, wire.ContextTopic(f.context))
 	if err != nil && !errors.Is(err, errkind.Precondition) { // the topic need not be entered
-		return err
+		return false, err
 	}
-	tried := map[PeerID]struct{}{s.opts.Network.LocalPeerID(): {}}
-	if s.fromAny(ctx, near, tried, wire.BlobRequest{Blob: blob, Context: id, Auth: auth}) {
-		return nil
+	f.asked = 0
+	tried := map[PeerID]struct{}{f.s.opts.Network.LocalPeerID(): {}}
+	if done, err := f.fromAny(ctx, near, tried); done || err != nil {
+		return done, err
 	}
-	found, err := s.opts.Network.FindProviders(ctx, network.BlobKey{Context: id, Blob: blob}, maxProviders)
+	found, err := f.s.opts.Network.FindProviders(ctx, network.BlobKey{Context: f.context, Blob: f.blob}, maxProviders)
 	if err != nil && ctx.Err() == nil {
-		s.log.Debug("the DHT names nobody", "blob", blob, "err", err)
+		f.s.log.Debug("the DHT names nobody", "blob", f.blob, "err", err)
 	}
 	far := make([]PeerID, len(found))
 	for i, p := range found {
 		far[i] = p.Peer
 	}
-	if s.fromAny(ctx, far, tried, wire.BlobRequest{Blob: blob, Context: id, Auth: auth}) {
-		return nil
-	}
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	return errkind.Retryable(errkind.NotFound.Errorf("none of %d peers gives blob %s of context %s", len(tried)-1, blob, id))
+	return f.fromAny(ctx, far, tried)
 }
 
 // auth signs a request as the first of the node's identities in the context; nil without one.
@@ -98,22 +118,33 @@ func (s *Service) auth(ctx context.Context, id domain.ContextID, blob domain.Blo
 	}, nil
 }
 
-func (s *Service) fromAny(ctx context.Context, peers []PeerID, tried map[PeerID]struct{}, r wire.BlobRequest) bool {
-	for _, p := range slices.Clone(peers) {
+// fromAny asks one peer after the other. The error is one of this node, such as a full disk.
+func (f *fetching) fromAny(ctx context.Context, peers []PeerID, tried map[PeerID]struct{}) (done bool, err error) {
+	for _, p := range peers {
 		if _, again := tried[p]; again || ctx.Err() != nil {
 			continue
 		}
 		tried[p] = struct{}{}
-		err := s.from(ctx, p, r)
-		s.fetched.WithLabelValues(outcomeOf(err)).Inc()
-		if err == nil {
-			s.log.Info("a blob was fetched", "blob", r.Blob, "context", r.Context, "peer", p)
-			return true
+		f.asked++
+		err := f.from(ctx, p)
+		f.s.fetched.WithLabelValues(outcomeOf(err)).Inc()
+		var own *ownError
+		if errors.As(err, &own) {
+			return false, own.error
 		}
-		s.log.Debug("a peer does not give a blob", "blob", r.Blob, "peer", p, "err", err)
+		if err == nil {
+			f.s.log.Info("a blob was fetched", "blob", f.blob, "context", f.context, "peer", p)
+			return true, nil
+		}
+		f.s.log.Debug("a peer does not give a blob", "blob", f.blob, "peer", p, "err", err)
 	}
-	return false
+	return false, nil
 }
+
+// ownError is no peer's fault.
+type ownError struct{ error }
+
+func (e *ownError) Unwrap() error { return e.error }
 
 func outcomeOf(err error) string {
 	switch {
@@ -125,8 +156,28 @@ func outcomeOf(err error) string {
 	return "failed"
 }
 
-// from fetches from one peer.
-func (s *Service) from(ctx context.Context, p PeerID, r wire.BlobRequest) (err error) {
+// from fetches from one peer, of which it may have come closer when it fails.
+func (f *fetching) from(ctx context.Context, p PeerID) error {
+	auth, err := f.s.auth(ctx, f.context, f.blob)
+	if err != nil {
+		return &ownError{err}
+	}
+	r := wire.BlobRequest{Blob: f.blob, Context: f.context, Auth: auth}
+	reference := func() bool {
+		return f.s.opts.Network.Supports(p, Protocol) && !f.s.opts.Network.Supports(p, wire.ExtensionProtocol)
+	}
+	if reference() {
+		return f.s.streamFrom(ctx, p, r)
+	}
+	err = f.chunksFrom(ctx, p, r)
+	if err != nil && reference() { // what it is was not known before it was connected
+		return f.s.streamFrom(ctx, p, r)
+	}
+	return err
+}
+
+// streamFrom fetches by the reference's protocol: the whole, from its beginning.
+func (s *Service) streamFrom(ctx context.Context, p PeerID, r wire.BlobRequest) (err error) {
 	stream, err := s.opts.Network.OpenStream(ctx, p, Protocol)
 	if err != nil {
 		return err

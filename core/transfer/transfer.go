@@ -1,5 +1,6 @@
-// Package transfer moves blobs between nodes by the reference's blob protocol (network-apps.md §3.5): it serves those of
-// this node to members, and fetches from peers of a context what is not here.
+// Package transfer moves blobs between nodes (docs/design/blobs.md): it serves those of this node to members, and fetches
+// from peers of a context what is not here. With nodes of the reference it speaks their blob protocol (network-apps.md
+// §3.5), which sends a blob from its beginning; with others the extension, which sends the chunks that are missing.
 package transfer
 
 import (
@@ -27,14 +28,21 @@ type Network interface {
 	// TopicPeers are the connected peers in a topic.
 	TopicPeers(ctx context.Context, topic string) ([]PeerID, error)
 	OpenStream(ctx context.Context, p PeerID, protocol string) (Stream, error)
+	// Supports tells whether a peer serves a protocol, by what it said of itself.
+	Supports(p PeerID, protocol string) bool
 	FindProviders(ctx context.Context, key network.BlobKey, limit int) ([]network.Provider, error)
+}
+
+// Frames is what serving needs of a stream.
+type Frames interface {
+	Peer() PeerID
+	ReadFrame(ctx context.Context, limit int) ([]byte, error)
+	WriteFrame(ctx context.Context, payload []byte) error
 }
 
 // Stream is a framed stream; *network.Stream is one.
 type Stream interface {
-	Peer() PeerID
-	ReadFrame(ctx context.Context, limit int) ([]byte, error)
-	WriteFrame(ctx context.Context, payload []byte) error
+	Frames
 	CloseWrite() error
 	Close() error
 	Reset()
@@ -45,6 +53,7 @@ type Blobs interface {
 	Open(ctx context.Context, id domain.BlobID) (*blobs.Reader, error)
 	Info(ctx context.Context, id domain.BlobID) (blobs.Info, error)
 	PutExact(ctx context.Context, id domain.BlobID, r io.Reader, limit uint64) (blobs.Info, error)
+	Resume(id domain.BlobID, chunks []domain.BlobID) (*blobs.Partial, error)
 }
 
 // Options of the service. What is zero gets the default named with it.
@@ -90,8 +99,11 @@ func (o Options) withDefaults() Options {
 // Limits are those of streams that peers open to be served.
 func (o Options) Limits() network.StreamLimits {
 	o = o.withDefaults()
-	return network.StreamLimits{PerPeer: 4, Total: 32, Frame: o.Frame, Whole: o.Whole}
+	return network.StreamLimits{PerPeer: maxPerPeer, Total: maxServed, Frame: o.Frame, Whole: o.Whole}
 }
+
+// Bounds of the streams that are served at once, on each of both protocols.
+const maxPerPeer, maxServed = 4, 32
 
 // Protocol is the stream protocol that Serve answers.
 const Protocol = wire.BlobProtocol
@@ -101,10 +113,12 @@ type Service struct {
 	opts Options
 	log  *slog.Logger
 
-	served, fetched *prometheus.CounterVec
+	served, fetched, chunks *prometheus.CounterVec
 
 	mu      sync.Mutex
 	flights map[domain.BlobID]*flight
+	serving map[PeerID]int // streams of the extension
+	total   int            // of them
 }
 
 // flight is a blob being fetched; whoever wants it too waits for the same.
@@ -116,17 +130,24 @@ type flight struct {
 // New makes the service.
 func New(opts Options) *Service {
 	opts = opts.withDefaults()
-	vec := func(name, help string) *prometheus.CounterVec {
+	vec := func(name, help, label string) *prometheus.CounterVec {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "calimero", Subsystem: "transfer", Name: name,
-			Help: help}, []string{"outcome"})
+			Help: help}, []string{label})
 	}
 	s := &Service{
-		opts: opts, log: opts.Logger, flights: map[domain.BlobID]*flight{},
-		served:  vec("served_total", "Requests of peers for blobs, by outcome."),
-		fetched: vec("fetched_total", "Tries to fetch a blob from a peer, by outcome."),
+		opts: opts, log: opts.Logger, flights: map[domain.BlobID]*flight{}, serving: map[PeerID]int{},
+		served:  vec("served_total", "Requests of peers for blobs, by outcome.", "outcome"),
+		fetched: vec("fetched_total", "Tries to fetch a blob from a peer, by outcome.", "outcome"),
+		chunks:  vec("chunks_total", "Chunks of blobs that came, and that were here from an earlier try.", "from"),
 	}
 	if opts.Registerer != nil {
-		opts.Registerer.MustRegister(s.served, s.fetched)
+		opts.Registerer.MustRegister(s.served, s.fetched, s.chunks, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Namespace: "calimero", Subsystem: "transfer", Name: "serving", Help: "Peers' streams that ask for chunks at the moment.",
+		}, func() float64 {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			return float64(s.total)
+		}))
 	}
 	return s
 }

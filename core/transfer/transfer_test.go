@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
@@ -89,7 +90,16 @@ type lan struct {
 	near      []transfer.PeerID
 	providers []network.Provider
 	serve     map[transfer.PeerID]func(context.Context, transfer.Stream)
-	work      sync.WaitGroup
+	// chunks are peers with the extension: what they do on a stream of it.
+	chunks map[transfer.PeerID]func(context.Context, transfer.Stream)
+	work   sync.WaitGroup
+}
+
+func (l *lan) Supports(p transfer.PeerID, protocol string) bool {
+	if protocol == wire.ExtensionProtocol {
+		return l.chunks[p] != nil
+	}
+	return l.serve[p] != nil
 }
 
 func (l *lan) LocalPeerID() transfer.PeerID { return "self" }
@@ -101,8 +111,11 @@ func (l *lan) FindProviders(context.Context, network.BlobKey, int) ([]network.Pr
 	return l.providers, nil
 }
 
-func (l *lan) OpenStream(ctx context.Context, p transfer.PeerID, _ string) (transfer.Stream, error) {
+func (l *lan) OpenStream(ctx context.Context, p transfer.PeerID, protocol string) (transfer.Stream, error) {
 	serve := l.serve[p]
+	if protocol == wire.ExtensionProtocol {
+		serve = l.chunks[p]
+	}
 	if serve == nil {
 		return nil, errkind.Unavailable.Errorf("no such peer")
 	}
@@ -119,18 +132,34 @@ type node struct {
 	blobs    *blobs.Store
 	identity *identity.Service
 	db       *store.DB
+	dir      string // of the blobs
+	reg      *prometheus.Registry
 	now      time.Time
 }
 
 func newNode(t *testing.T, l *lan, bytecode domain.BlobID, members ...domain.PublicKey) *node {
 	t.Helper()
-	n := &node{db: store.Open(storagetest.NewMemory(), store.Options{}), now: time.Now()}
-	n.identity = identity.New(n.db)
+	n := &node{db: store.Open(storagetest.NewMemory(), store.Options{}), dir: filepath.Join(t.TempDir(), "blobs")}
+	n.open(t, l, bytecode, members...)
+	return n
+}
+
+// reopened is the node after a restart.
+func (n *node) reopened(t *testing.T, l *lan) *node {
+	t.Helper()
+	again := &node{db: n.db, dir: n.dir}
+	again.open(t, l, domain.BlobID{})
+	return again
+}
+
+func (n *node) open(t *testing.T, l *lan, bytecode domain.BlobID, members ...domain.PublicKey) {
+	t.Helper()
+	n.identity, n.reg, n.now = identity.New(n.db), prometheus.NewRegistry(), time.Now()
 	var err error
-	n.blobs, err = blobs.Open(t.Context(), n.db, filepath.Join(t.TempDir(), "blobs"), blobs.Options{})
+	n.blobs, err = blobs.Open(t.Context(), n.db, n.dir, blobs.Options{})
 	require.NoError(t, err)
 	n.Service = transfer.New(transfer.Options{
-		Network: l, Blobs: n.blobs, Identity: n.identity, MaxBlob: 8 << 20, Answer: 5 * time.Second,
+		Network: l, Blobs: n.blobs, Identity: n.identity, MaxBlob: 8 << 20, Answer: 5 * time.Second, Registerer: n.reg,
 		Bytecode: func(_ context.Context, id domain.ContextID) (domain.BlobID, error) {
 			if id != ctxID {
 				return domain.BlobID{}, errkind.NotFound.Errorf("no such context")
@@ -147,7 +176,24 @@ func newNode(t *testing.T, l *lan, bytecode domain.BlobID, members ...domain.Pub
 		},
 		Now: func() time.Time { return n.now },
 	})
-	return n
+}
+
+// counted is the number of chunks that came from somewhere.
+func (n *node) counted(t *testing.T, from string) float64 {
+	t.Helper()
+	all, err := n.reg.Gather()
+	require.NoError(t, err)
+	for _, family := range all {
+		if family.GetName() != "calimero_transfer_chunks_total" {
+			continue
+		}
+		for _, m := range family.GetMetric() {
+			if m.GetLabel()[0].GetValue() == from {
+				return m.GetCounter().GetValue()
+			}
+		}
+	}
+	return 0
 }
 
 func (n *node) own(t *testing.T) domain.PublicKey {
@@ -162,10 +208,7 @@ func (n *node) own(t *testing.T) domain.PublicKey {
 
 func content(size int) []byte {
 	b := make([]byte, size)
-	r := rand.New(rand.NewPCG(uint64(size), 1)) //nolint:gosec // the same bytes each time
-	for i := range b {
-		b[i] = byte(r.Uint32())
-	}
+	_, _ = rand.NewChaCha8([32]byte{byte(size), byte(size >> 8)}).Read(b) // the same bytes each time; never fails
 	return b
 }
 

@@ -13,7 +13,8 @@ import (
 const ExtensionProtocol = "/calimero-go/extension/1"
 
 // ExtensionMessage is what a frame of [ExtensionProtocol] carries: [Hello], [HelloReply], [HelloProof], [HeadsRequest],
-// [Heads], [HistoryRequest], [History], [DeltasRequest], [Deltas], [ShareKey] or [Refusal].
+// [Heads], [HistoryRequest], [History], [DeltasRequest], [Deltas], [ShareKey], [Refusal], [BlobOpen], [BlobChunks],
+// [ChunksRequest] or [Chunk].
 type ExtensionMessage interface {
 	borsh.Marshaler
 	extensionTag() uint8
@@ -32,6 +33,10 @@ const (
 	tagDeltas
 	tagShareKey
 	tagRefusal
+	tagBlobOpen
+	tagBlobChunks
+	tagChunksRequest
+	tagChunk
 
 	extensionMessages
 )
@@ -328,6 +333,14 @@ func readExtension(d *borsh.Decoder) ExtensionMessage {
 		return decoded[Deltas](d)
 	case tagShareKey:
 		return decoded[ShareKey](d)
+	case tagBlobOpen:
+		return decoded[BlobOpen](d)
+	case tagBlobChunks:
+		return decoded[BlobChunks](d)
+	case tagChunksRequest:
+		return decoded[ChunksRequest](d)
+	case tagChunk:
+		return decoded[Chunk](d)
 	default:
 		return decoded[Refusal](d)
 	}

@@ -110,14 +110,21 @@ func TestExtensionBytes(t *testing.T) {
 					Events: []byte("[]")},
 				{Delta: []byte{}},
 			}, More: true},
-		"09" + repeated("aa"):              wire.ShareKey{SenderKey: domain.PrivateKey(a)},
-		"0a" + "06" + "02000000" + "6e6f":  wire.Refusal{Kind: errkind.PermissionDenied, Text: "no"},
-		"06" + "00000000":                  wire.History{Entries: []wire.HistoryEntry{}},
-		"05" + "00000000" + "ffffffff":     wire.HistoryRequest{From: []domain.Hash{}, Limit: 1<<32 - 1},
-		"08" + "00000000" + "00":           wire.Deltas{Records: []wire.DeltaRecord{}},
-		"04" + "00000000" + repeated("00"): wire.Heads{DagHeads: []domain.Hash{}},
-		"07" + "00000000":                  wire.DeltasRequest{Deltas: []domain.Hash{}},
-		"0a" + "00" + "00000000":           wire.Refusal{},
+		"09" + repeated("aa"):                         wire.ShareKey{SenderKey: domain.PrivateKey(a)},
+		"0a" + "06" + "02000000" + "6e6f":             wire.Refusal{Kind: errkind.PermissionDenied, Text: "no"},
+		"0b" + repeated("aa") + repeated("11") + "00": wire.BlobOpen{Blob: domain.BlobID(a), Context: filled[domain.ContextID](0x11)},
+		"0b" + repeated("aa") + repeated("11") + "01" + repeated("22") + sigHex + "0807060504030201": wire.BlobOpen{
+			Blob: domain.BlobID(a), Context: filled[domain.ContextID](0x11),
+			Auth: &wire.BlobAuth{PublicKey: filled[domain.PublicKey](0x22), Signature: sig, Timestamp: 0x0102030405060708}},
+		"0c" + "02000000" + repeated("aa") + repeated("bb"):               wire.BlobChunks{Chunks: []domain.BlobID{domain.BlobID(a), domain.BlobID(b)}},
+		"0d" + "01000000" + "10000000":                                    wire.ChunksRequest{From: 1, Count: 16},
+		"0e" + "02000000" + "6869":                                        wire.Chunk{Data: []byte("hi")},
+		"06" + "00000000":                                                 wire.History{Entries: []wire.HistoryEntry{}},
+		"05" + "00000000" + "ffffffff":                                    wire.HistoryRequest{From: []domain.Hash{}, Limit: 1<<32 - 1},
+		"08" + "00000000" + "00":                                          wire.Deltas{Records: []wire.DeltaRecord{}},
+		"04" + "00000000" + repeated("00"):                                wire.Heads{DagHeads: []domain.Hash{}},
+		"07" + "00000000":                                                 wire.DeltasRequest{Deltas: []domain.Hash{}},
+		"0a" + "00" + "00000000":                                          wire.Refusal{},
 		"01" + repeated("00") + repeated("00") + strings.Repeat("00", 64): wire.HelloReply{},
 	} {
 		got, err := wire.EncodeExtension(m)
@@ -168,6 +175,8 @@ func TestExtensionLimits(t *testing.T) {
 		"deltas":       wire.DeltasRequest{Deltas: make([]domain.Hash, wire.MaxDeltas+1)},
 		"records":      wire.Deltas{Records: make([]wire.DeltaRecord, wire.MaxDeltas+1)},
 		"text":         wire.Refusal{Text: strings.Repeat("x", wire.MaxRefusal+1)},
+		"chunks":       wire.BlobChunks{Chunks: make([]domain.BlobID, wire.MaxBlobChunks+1)},
+		"data":         wire.Chunk{Data: make([]byte, 1<<20+1)},
 	} {
 		raw, err := wire.EncodeExtension(m)
 		require.NoError(t, err, name)
@@ -179,7 +188,7 @@ func TestExtensionLimits(t *testing.T) {
 		_, err := wire.DecodeBroadcast([]byte{tag})
 		require.ErrorIs(t, err, borsh.ErrMalformed)
 	}
-	_, err := wire.DecodeExtension([]byte{11})
+	_, err := wire.DecodeExtension([]byte{15})
 	require.ErrorIs(t, err, borsh.ErrMalformed)
 }
 

@@ -80,7 +80,8 @@ func FuzzExtension(f *testing.F) {
 		wire.History{Entries: []wire.HistoryEntry{{Parents: make([]domain.Hash, 2)}}},
 		wire.DeltasRequest{Deltas: make([]domain.Hash, 2)},
 		wire.Deltas{Records: []wire.DeltaRecord{{Author: wire.DeltaAuthor{Signature: &sig}, Events: []byte("[]")}}},
-		wire.ShareKey{}, wire.Refusal{Text: "no"},
+		wire.ShareKey{}, wire.Refusal{Text: "no"}, wire.BlobOpen{}, wire.BlobOpen{Auth: &wire.BlobAuth{}},
+		wire.BlobChunks{Chunks: make([]domain.BlobID, 2)}, wire.ChunksRequest{}, wire.Chunk{Data: []byte("x")},
 	} {
 		raw, err := wire.EncodeExtension(m)
 		require.NoError(f, err)

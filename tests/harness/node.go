@@ -90,6 +90,11 @@ func New(ctx context.Context, o Options) (n *Node, err error) {
 		return n, nil
 	}
 	n.Config = filepath.Join(n.Dir, "config.hcl")
+	if o.Identity {
+		if err := o.nodeFile(n.Dir); err != nil {
+			return nil, err
+		}
+	}
 	if err := n.WriteConfig(ctx, o); err != nil {
 		return nil, err
 	}

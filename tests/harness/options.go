@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+
+	"github.com/calimero-go/core/core/config"
 )
 
 // Options is how a node is made. The zero value is a node without tokens, with the default plugins and free ports.
@@ -22,6 +24,9 @@ type Options struct {
 	Execution, Server, Top string
 	// Network is HCL text within the block network. Empty: free ports of the loopback interface, and no discovery.
 	Network string
+	// Identity gives the node a config.toml, as merod init does: it is the same peer after each start. Of Network, listen,
+	// bootstrap and mdns have no effect then: it listens on free ports of the loopback interface.
+	Identity bool
 	// Plugins is HCL text within the block of a plugin, by kind; PluginConfig that within its config block.
 	Plugins, PluginConfig map[string]string
 	// Config is a complete config.hcl in place of all the above, and of the pins: it is used where it lies.
@@ -40,10 +45,7 @@ const QuietNetwork = `  listen = ["/ip4/127.0.0.1/tcp/0", "/ip4/127.0.0.1/udp/0/
 
 // ConfigText is the config.hcl of a node in home.
 func (o *Options) ConfigText(home string) string {
-	listen := o.Listen
-	if len(listen) == 0 {
-		listen = []string{"127.0.0.1:0"}
-	}
+	listen := o.listen()
 	auth := "none"
 	if o.Auth {
 		auth = "local"
@@ -86,6 +88,28 @@ func libwasmer() string {
 		return "libwasmer.dylib"
 	}
 	return "libwasmer.so"
+}
+
+// nodeFile writes the config.toml of a node in dir, with an identity of its own.
+func (o *Options) nodeFile(dir string) error {
+	id, err := config.NewIdentity()
+	if err != nil {
+		return err
+	}
+	f, err := config.NewNodeFile(filepath.Join(dir, config.NodeFileName), config.NodeFileSeed{
+		Identity: id, Listen: o.listen(), Swarm: config.SwarmAddresses([]string{"127.0.0.1"}, 0), Embedded: o.Auth,
+	})
+	if err != nil {
+		return err
+	}
+	return f.Write()
+}
+
+func (o *Options) listen() []string {
+	if len(o.Listen) == 0 {
+		return []string{"127.0.0.1:0"}
+	}
+	return o.Listen
 }
 
 // TempDir makes a folder with a short path: a socket's path may have some 100 bytes.
