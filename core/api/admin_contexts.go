@@ -265,6 +265,7 @@ func sealed(inv *membership.Invitation) schema.SignedOpenInvitation {
 		},
 		InviterSignature: inv.Signature, ApplicationID: (*schema.IntBytes32)(inv.Application),
 		BlobID: (*schema.IntBytes32)(inv.Blob), Source: inv.Source, GroupID: (*schema.IntBytes32)(inv.Group),
+		Genesis: inv.Genesis,
 	}
 }
 
@@ -272,6 +273,7 @@ func opened(signed *schema.SignedOpenInvitation) membership.Invitation {
 	inv := membership.Invitation{
 		Signature: signed.InviterSignature, Application: (*domain.ApplicationID)(signed.ApplicationID),
 		Blob: (*domain.BlobID)(signed.BlobID), Source: signed.Source, Group: (*domain.GroupID)(signed.GroupID),
+		Genesis: signed.Genesis,
 	}
 	inv.Inviter, inv.Target = domain.PublicKey(signed.Invitation.InviterIdentity), domain.ContextID(signed.Invitation.ContextID)
 	inv.Expiration, inv.Salt = signed.Invitation.ExpirationTimestamp, signed.Invitation.SecretSalt

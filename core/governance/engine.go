@@ -652,6 +652,12 @@ func (g *Engine) Log(from, limit int) []Entry {
 	return out
 }
 
+// Knows tells whether somebody is a member, or was one by an operation that counts.
+func (g *Engine) Knows(who domain.PublicKey) bool {
+	_, known := g.now.members[who]
+	return known
+}
+
 // Len is the number of operations added.
 func (g *Engine) Len() int { return len(g.log) }
 

@@ -107,23 +107,34 @@ type held struct {
 // with runs fn on a group, which it reads first if need be. After an error that leaves memory and storage apart, fn
 // calls forget.
 func (s *Service) with(ctx context.Context, id domain.GroupID, fn func(*group) error) error {
-	if err := s.start(ctx); err != nil {
+	g, err := s.lock(ctx, id)
+	if err != nil {
 		return err
 	}
+	defer s.release(ctx, g)
+	return fn(g)
+}
+
+// lock is a group, read if need be, that is the caller's until release.
+func (s *Service) lock(ctx context.Context, id domain.GroupID) (*group, error) {
+	if err := s.start(ctx); err != nil {
+		return nil, err
+	}
 	if err := s.settle(ctx); err != nil {
-		return fmt.Errorf("bring groups up to date with their ancestors: %w", err)
+		return nil, fmt.Errorf("bring groups up to date with their ancestors: %w", err)
 	}
 	g := s.enter(id)
 	g.mu.Lock()
-	defer s.release(ctx, g)
-	if !g.loaded {
-		if err := s.load(ctx, g); err != nil {
-			s.drop(g)
-			return err
-		}
-		s.meets(g)
+	if g.loaded {
+		return g, nil
 	}
-	return fn(g)
+	if err := s.load(ctx, g); err != nil {
+		s.drop(g)
+		s.release(ctx, g)
+		return nil, err
+	}
+	s.meets(g)
+	return g, nil
 }
 
 // enter is the place of a group, which may be empty.

@@ -144,9 +144,17 @@ func (s *Service) make(g *group, key domain.PrivateKey, body wire.GroupOp) (held
 	if err != nil {
 		return held{}, err
 	}
-	if err := s.may(g, unsigned); err != nil {
+	code, err := s.try(g, unsigned)
+	if err == nil && code != governance.Applied {
+		err = refusal(g.id, code)
+	}
+	if err != nil {
 		return held{}, err
 	}
+	return g.sign(key, unsigned)
+}
+
+func (g *group) sign(key domain.PrivateKey, unsigned wire.SignableGroupOp) (held, error) {
 	signed, err := unsigned.Sign(key)
 	if err != nil {
 		return held{}, err
@@ -161,6 +169,7 @@ func (s *Service) make(g *group, key domain.PrivateKey, body wire.GroupOp) (held
 
 // addOwn takes an operation made here.
 func (t *taking) addOwn(h held) error {
+	t.made[h.op.ID] = true
 	if err := t.add(h, ""); err != nil {
 		return err
 	}
@@ -190,24 +199,18 @@ func (g *group) next(author domain.PublicKey, body wire.GroupOp) (wire.SignableG
 	}, nil
 }
 
-// may judges an operation before it is signed.
-func (s *Service) may(g *group, unsigned wire.SignableGroupOp) error {
+// try judges an operation before it is signed. An error is of a join that must not be made, whatever the group.
+func (s *Service) try(g *group, unsigned wire.SignableGroupOp) (governance.Code, error) {
 	op, err := governance.ReadOp(g.id, wire.SignedGroupOp{SignableGroupOp: unsigned})
 	if err != nil {
-		return err
+		return "", err
 	}
 	if op.Claim != nil {
-		if err := g.unsure(); err != nil {
-			return err
-		}
-		if err := s.ended(&op); err != nil {
-			return err
+		if err := errors.Join(g.unsure(), s.ended(&op)); err != nil {
+			return "", err
 		}
 	}
-	if code := g.engine.Try(op); code != governance.Applied {
-		return refusal(g.id, code)
-	}
-	return nil
+	return g.engine.Try(op), nil
 }
 
 // refusal is the error of an operation that would be refused, in the reference's words where it has them.
@@ -222,6 +225,8 @@ func refusal(id domain.GroupID, code governance.Code) error {
 	case governance.RefusedBadMode, governance.RefusedInvitationGroup, governance.RefusedInvitationPayload,
 		governance.RefusedInvitationSignature, governance.RefusedTooManyParents:
 		return errkind.Invalid.Errorf("%s", code.Reason())
+	case governance.RefusedInviterLacks:
+		return errkind.PermissionDenied.Errorf("inviter lacks permission (not admin and missing CAN_INVITE_MEMBERS)")
 	case governance.RefusedAlreadyMember:
 		return errkind.AlreadyExists.Errorf("identity is already a member of this group")
 	case governance.RefusedInvitationClosed, governance.RefusedInvitationUsed, governance.RefusedGroupDeleted,

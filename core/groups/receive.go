@@ -94,6 +94,7 @@ type taking struct {
 	changes []governance.Change
 	failed  map[domain.Hash]error
 	nonces  map[domain.PublicKey]uint64
+	made    map[domain.Hash]bool // here
 	late    []Late
 	moved   bool // memory differs from the storage until the commit
 	meta    bool // the group has another genesis
@@ -102,6 +103,7 @@ type taking struct {
 func (s *Service) begin(g *group) *taking {
 	return &taking{
 		s: s, g: g, batch: s.opts.DB.Batch(), failed: map[domain.Hash]error{}, nonces: map[domain.PublicKey]uint64{},
+		made: map[domain.Hash]bool{},
 	}
 }
 
@@ -201,6 +203,9 @@ func (t *taking) stage(ctx context.Context) (*governance.State, error) {
 		return nil, err
 	}
 	if err := t.s.cascade(ctx, t.batch, t.g.id, t.g.state, now); err != nil {
+		return nil, err
+	}
+	if err := t.putJoined(ctx, now); err != nil {
 		return nil, err
 	}
 	t.vouch()

@@ -2,9 +2,11 @@ package membership
 
 import (
 	"context"
+	"errors"
 
 	"github.com/calimero-go/core/core/store"
 	"github.com/calimero-go/core/plugin-sdk/domain"
+	"github.com/calimero-go/core/plugin-sdk/errkind"
 )
 
 // Owner is the group that a context belongs to; false when it belongs to none.
@@ -36,14 +38,15 @@ func (m *Manager) Role(ctx context.Context, id domain.ContextID, member domain.P
 		_, found, err := m.opts.Identity.Get(ctx, id, member)
 		return domain.RoleMember, found, err
 	}
-	g, err := m.load(ctx, owner)
-	if err != nil {
+	role, found, err := m.opts.Groups.Role(ctx, owner, member)
+	if err != nil || !found {
+		if errors.Is(err, errkind.NotFound) {
+			err = nil
+		}
 		return 0, false, err
 	}
-	g.mu.RLock()
-	defer g.mu.RUnlock()
-	role, found := g.members[member]
-	return role, found, nil
+	late, err := m.opts.Groups.Quarantined(ctx, owner, member)
+	return role, !late, err
 }
 
 // Contexts are those of a group that were asked for in this life of the process.

@@ -3,13 +3,10 @@ package membership
 import (
 	"context"
 	"errors"
-	"slices"
 	"strings"
-	"time"
 
 	"golang.org/x/time/rate"
 
-	"github.com/calimero-go/core/core/dag"
 	"github.com/calimero-go/core/core/network"
 	"github.com/calimero-go/core/core/wire"
 	"github.com/calimero-go/core/plugin-sdk/domain"
@@ -20,8 +17,8 @@ import (
 type Incoming struct {
 	group  *group
 	source PeerID
-	record *record       // of an operation
-	heads  []domain.Hash // of a heartbeat
+	op     []byte        // an operation, encoded
+	heads  []domain.Hash // of a heartbeat, or the operation's id
 }
 
 const topicPrefix = "group/"
@@ -47,15 +44,14 @@ func (m *Manager) Validate(ctx context.Context, topic string, source PeerID, dat
 		}
 		return m.drop(network.Reject, "malformed", source, err)
 	}
-	var raw []byte
 	switch b := message.(type) {
 	case wire.GroupGovernanceDelta:
 		if b.Group != id {
 			return m.drop(network.Reject, "wrong group", source, nil)
 		}
-		raw = b.Payload
+		return m.validateOp(ctx, g, source, b.Payload)
 	case wire.SignedGroupOpV1:
-		raw = b.Payload
+		return m.validateOp(ctx, g, source, b.Payload)
 	case wire.GroupStateHeartbeat:
 		if b.Group != id || len(b.DagHeads) > maxHeads {
 			return m.drop(network.Reject, "heartbeat", source, nil)
@@ -71,31 +67,32 @@ func (m *Manager) Validate(ctx context.Context, topic string, source PeerID, dat
 	default:
 		return m.drop(network.Reject, "wrong topic", source, nil)
 	}
-	r, err := read(raw)
-	if err != nil {
-		return m.drop(network.Reject, "operation", source, err)
-	}
-	if r.op.Group != id {
-		return m.drop(network.Reject, "wrong group", source, nil)
-	}
-	r.source = source
-	return m.validateOp(ctx, g, r)
 }
 
-// validateOp lets an operation through whose parents are not here yet, as far as its signer is known. What an operation
-// does is judged once more when its turn comes.
-func (m *Manager) validateOp(ctx context.Context, g *group, r *record) (network.Verdict, *Incoming) {
-	g.mu.RLock()
-	_, err := g.judge(ctx, r)
-	g.mu.RUnlock()
-	if err != nil {
-		verdict := network.Ignore
-		if errkind.Of(err) == errkind.Invalid {
-			verdict = network.Reject
-		}
-		return m.drop(verdict, "operation", r.source, err)
+// validateOp lets an operation through whose parents are not here yet, as far as its signer is known. What it does is
+// judged when its turn comes.
+func (m *Manager) validateOp(ctx context.Context, g *group, source PeerID, raw []byte) (network.Verdict, *Incoming) {
+	x, err := m.opts.Groups.Examine(ctx, g.id, raw)
+	switch {
+	case err != nil && isOfStore(err):
+		return m.drop(network.Ignore, "store", source, err)
+	case err != nil:
+		return m.drop(network.Reject, "operation", source, err)
+	case x.Fault != "":
+		return m.drop(network.Reject, "operation", source, errkind.Invalid.Errorf("%s", x.Fault))
+	case x.Stranger:
+		return m.drop(network.Ignore, "stranger", source, nil)
 	}
-	return network.Accept, &Incoming{group: g, source: r.source, record: r}
+	return network.Accept, &Incoming{group: g, source: source, op: raw, heads: []domain.Hash{x.ID}}
+}
+
+// isOfStore tells an error of the node's own from one of what a peer sent.
+func isOfStore(err error) bool {
+	switch errkind.Of(err) {
+	case errkind.Unavailable, errkind.Internal, errkind.Canceled, errkind.NotFound, errkind.Corrupt:
+		return true
+	}
+	return errors.Is(err, context.DeadlineExceeded)
 }
 
 func (m *Manager) drop(v network.Verdict, reason string, source PeerID, err error) (network.Verdict, *Incoming) {
@@ -134,143 +131,45 @@ func (m *Manager) PeerSubscribed(topic string) {
 }
 
 func (m *Manager) take(ctx context.Context, in *Incoming) {
-	g := in.group
-	if in.record == nil {
-		g.heard(in)
+	if in.op == nil {
+		in.group.heard(ctx, in)
 		return
 	}
-	g.mu.Lock()
-	heads := len(g.log)
-	err := g.add(ctx, in.record)
-	missing := g.unknown(g.graph.Missing())
-	grown := len(g.log) > heads
-	acknowledged := g.acknowledged([]domain.Hash{in.record.id})
-	g.mu.Unlock()
-	if err != nil && ctx.Err() == nil {
-		m.log.Debug("an operation is not taken", "group", g.id, "source", in.source, "err", err)
+	g := in.group
+	missing, err := g.receive(ctx, in.source, [][]byte{in.op})
+	if err != nil {
+		m.warn(ctx, "an operation of a group is not taken", g.id, err)
 	}
 	if len(missing) > 0 {
 		m.fetch(g, in.source, missing)
 	}
-	if grown {
-		g.grew(ctx)
-	}
-	if acknowledged {
+	if g.acknowledged(ctx, in.heads) {
 		m.opts.Acknowledged(g.id, in.source)
 	}
 }
 
 // heard compares a heartbeat with what is here: what is missing is fetched, and who is behind is told.
-func (g *group) heard(in *Incoming) {
-	g.mu.Lock()
-	want := g.unknown(in.heads)
-	if len(want) == 0 {
-		want = g.unknown(g.graph.Missing())
+func (g *group) heard(ctx context.Context, in *Incoming) {
+	service := g.m.opts.Groups
+	want, err := service.Lacks(ctx, g.id, in.heads)
+	if err == nil && len(want) == 0 {
+		want, err = service.Missing(ctx, g.id)
 	}
-	behind := len(without(g.graph.Heads(), in.heads)) > 0
-	acknowledged := g.acknowledged(in.heads)
-	g.mu.Unlock()
+	var ours []domain.Hash
+	if err == nil {
+		ours, _, err = service.Frontier(ctx, g.id)
+	}
+	if err != nil {
+		g.m.warn(ctx, "a heartbeat of a group is not compared", g.id, err)
+		return
+	}
 	if len(want) > 0 {
 		g.m.fetch(g, in.source, want)
 	}
-	if behind {
+	if len(without(ours, in.heads)) > 0 {
 		g.soon()
 	}
-	if acknowledged {
+	if g.acknowledged(ctx, in.heads) {
 		g.m.opts.Acknowledged(g.id, in.source)
-	}
-}
-
-// acknowledged tells, once, that somebody who has operations has the node's last one, as far as a short look back shows.
-// The caller holds the lock.
-func (g *group) acknowledged(have []domain.Hash) bool {
-	if g.own.IsZero() {
-		return false
-	}
-	const look = 64
-	stack := slices.Clone(have)
-	for i := 0; i < look && len(stack) > 0; i++ {
-		top := stack[len(stack)-1]
-		stack = stack[:len(stack)-1]
-		if top == g.own {
-			g.own = domain.Hash{}
-			return true
-		}
-		if g.graph.Status(top) == dag.Applied {
-			stack = append(stack, g.graph.Parents(top)...)
-		}
-	}
-	return false
-}
-
-func without(ids, others []domain.Hash) []domain.Hash {
-	return slices.DeleteFunc(slices.Clone(ids), func(id domain.Hash) bool { return slices.Contains(others, id) })
-}
-
-// minBeat is the shortest time between two heartbeats of a group, whatever asks for them.
-const minBeat = 100 * time.Millisecond
-
-// soon sends a heartbeat: now, or when the last one is long enough ago.
-func (g *group) soon() {
-	g.beatMu.Lock()
-	defer g.beatMu.Unlock()
-	now := time.Now()
-	if wait := minBeat - now.Sub(g.beat); wait > 0 {
-		if g.wanted {
-			return
-		}
-		g.wanted = g.m.tasks.Go(func(ctx context.Context) {
-			t := time.NewTimer(wait)
-			defer t.Stop()
-			select {
-			case <-t.C:
-			case <-ctx.Done():
-				return
-			}
-			g.beatMu.Lock()
-			g.wanted, g.beat = false, time.Now()
-			g.beatMu.Unlock()
-			g.heartbeat(ctx)
-		})
-		return
-	}
-	g.beat = now
-	g.m.tasks.Go(g.heartbeat)
-}
-
-func (g *group) tick(now time.Time) {
-	g.beatMu.Lock()
-	due := now.Sub(g.beat) >= g.m.opts.Heartbeat
-	g.beatMu.Unlock()
-	if due {
-		g.soon()
-	}
-}
-
-func (g *group) heartbeat(ctx context.Context) {
-	g.mu.RLock()
-	heads := g.graph.Heads()
-	members := len(g.members)
-	g.mu.RUnlock()
-	if len(heads) == 0 {
-		return
-	}
-	g.broadcast(ctx, wire.GroupStateHeartbeat{
-		Group: g.id, DagHeads: heads[:min(len(heads), maxHeads)], MemberCount: uint32(members), //nolint:gosec // at most maxLog
-	})
-}
-
-// publish sends an operation to the group's topic. Without peers, heartbeats bring it to those who come.
-func (g *group) publish(ctx context.Context, r *record) {
-	g.broadcast(ctx, wire.GroupGovernanceDelta{Group: g.id, Delta: r.id, Parents: r.op.Parents, Payload: r.raw})
-}
-
-func (g *group) broadcast(ctx context.Context, b wire.Broadcast) {
-	data, err := wire.EncodeBroadcast(b)
-	if err == nil {
-		err = g.m.opts.Network.Publish(ctx, wire.GroupTopic(g.id), data)
-	}
-	if err != nil && !errors.Is(err, network.ErrNoPeers) && ctx.Err() == nil {
-		g.m.log.Warn("a message to a group is not sent; the next heartbeat makes up for it", "group", g.id, "err", err)
 	}
 }

@@ -14,7 +14,7 @@ import (
 type GroupInvitation struct {
 	wire.SignedGroupInvitation
 	Alias   *string
-	Genesis *wire.GroupGenesis
+	Genesis *wire.InvitedGenesis
 }
 
 // GroupInvite asks for an invitation to a group.
@@ -45,12 +45,4 @@ func (m *Manager) JoinGroup(context.Context, GroupInvitation, domain.PrivateKey)
 // JoinGroupContext makes an identity of this node, a member of a group, a member of one of its contexts.
 func (m *Manager) JoinGroupContext(context.Context, domain.GroupID, domain.ContextID, domain.PrivateKey) error {
 	return errkind.Unsupported.Errorf("this version joins no contexts of groups")
-}
-
-// Unfollow leaves the topic of a group.
-func (m *Manager) Unfollow(ctx context.Context, id domain.GroupID) error {
-	m.mu.Lock()
-	delete(m.groups, id)
-	m.mu.Unlock()
-	return m.opts.Network.Unsubscribe(ctx, wire.GroupTopic(id))
 }

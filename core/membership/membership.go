@@ -1,7 +1,6 @@
-// Package membership keeps who is in the groups that contexts belong to: members, the log of signed operations,
-// invitations to contexts, and how operations come from node to node (docs/design/joining.md). Of the operations, this
-// version judges the one by which an identity joins with an invitation to a context; others of members are kept and passed
-// on, and have no effect here. The whole of governance is core/groups, over the same log.
+// Package membership moves groups from node to node (docs/design/joining.md): it publishes the operations that are made here,
+// takes those of others, tells where its groups are and asks for what is missing, and makes and uses invitations. What a
+// group is, given its operations, and what of it is kept, is core/groups' part.
 package membership
 
 import (
@@ -16,6 +15,8 @@ import (
 
 	"github.com/calimero-go/core/core/actor"
 	"github.com/calimero-go/core/core/contexts"
+	"github.com/calimero-go/core/core/governance"
+	"github.com/calimero-go/core/core/groups"
 	"github.com/calimero-go/core/core/identity"
 	"github.com/calimero-go/core/core/network"
 	"github.com/calimero-go/core/core/store"
@@ -53,11 +54,13 @@ type Contexts interface {
 // Options of the manager. What is zero gets the default named with it.
 type Options struct {
 	DB       *store.DB
+	Groups   *groups.Service
 	Identity *identity.Service
+	// NodeKey is the node's own identity in groups; nil = none.
+	NodeKey  *domain.PrivateKey
 	Contexts Contexts
 	Network  Network
-	// Acknowledged is called when a peer has shown that it knows the last operation of this node in a group; it must
-	// not wait.
+	// Acknowledged is called when a peer is the first to show that it knows an operation of this node; it must not wait.
 	Acknowledged func(group domain.GroupID, p PeerID)
 	// Heartbeat (30 s) is how often the node says where its groups are.
 	Heartbeat time.Duration
@@ -161,15 +164,22 @@ func (m *Manager) Serve(ctx context.Context) error {
 
 // Follow enters the topic of a group that is here.
 func (m *Manager) Follow(ctx context.Context, id domain.GroupID) error {
-	g, err := m.load(ctx, id)
-	if err != nil {
+	if _, err := m.opts.Groups.Genesis(ctx, id); err != nil {
 		return err
 	}
 	if err := m.opts.Network.Subscribe(ctx, wire.GroupTopic(id)); err != nil {
 		return err
 	}
-	g.soon()
+	m.traffic(id).soon()
 	return nil
+}
+
+// Unfollow leaves the topic of a group.
+func (m *Manager) Unfollow(ctx context.Context, id domain.GroupID) error {
+	m.mu.Lock()
+	delete(m.groups, id)
+	m.mu.Unlock()
+	return m.opts.Network.Unsubscribe(ctx, wire.GroupTopic(id))
 }
 
 // Forget drops what is known of a context that was deleted, and of its group if that went with it.
@@ -185,10 +195,41 @@ func (m *Manager) Forget(ctx context.Context, id domain.ContextID) error {
 	if err != nil || found {
 		return err
 	}
-	m.mu.Lock()
-	delete(m.groups, group)
-	m.mu.Unlock()
-	return m.opts.Network.Unsubscribe(ctx, wire.GroupTopic(group))
+	return m.Unfollow(ctx, group)
+}
+
+// Published takes an operation made here and has it sent to the group. It does not wait.
+func (m *Manager) Published(p groups.Published) { m.traffic(p.Group).published(p) }
+
+// Changed takes verdicts that changed. It does not wait.
+func (m *Manager) Changed(id domain.GroupID, changes []governance.Change) {
+	m.opts.Contexts.GroupsChanged()
+	for _, c := range changes {
+		if c.Old.Code != "" {
+			m.log.Info("an operation of a group counts otherwise now", "group", id, "operation", c.ID, "was", c.Old.Code, "is", c.New.Code)
+		}
+	}
+}
+
+// Late takes a claim that came too late: with an admin's key here it is ended everywhere. It does not wait.
+func (m *Manager) Late(l groups.Late) {
+	m.log.Warn("a claim came after its invitation's time; who made it is not served until an admin takes it in", "group", l.Group,
+		"operation", l.Claim, "joiner", l.Joiner)
+	m.tasks.Go(func(ctx context.Context) {
+		key, err := m.adminKey(ctx, l.Group)
+		if err == nil && key != nil {
+			err = m.opts.Groups.Expel(ctx, l, *key)
+		}
+		if err != nil {
+			m.warn(ctx, "a late claim is not ended", l.Group, err)
+		}
+	})
+}
+
+func (m *Manager) warn(ctx context.Context, what string, id domain.GroupID, err error) {
+	if ctx.Err() == nil {
+		m.log.Warn(what, "group", id, "err", err)
+	}
 }
 
 func (m *Manager) all() []*group {
@@ -201,9 +242,21 @@ func (m *Manager) all() []*group {
 	return all
 }
 
-// find is a group that has been loaded; nil if not.
+// find is a group that is followed; nil if not.
 func (m *Manager) find(id domain.GroupID) *group {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.groups[id]
+}
+
+// traffic is that of a group, made if need be.
+func (m *Manager) traffic(id domain.GroupID) *group {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	g := m.groups[id]
+	if g == nil {
+		g = &group{m: m, id: id}
+		m.groups[id] = g
+	}
+	return g
 }

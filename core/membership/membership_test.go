@@ -14,7 +14,7 @@ import (
 	"github.com/calimero-go/core/plugin-sdk/errkind"
 )
 
-var ctxID = domain.ContextID{7}
+var ctxID = contextOf(7)
 
 // TestJoin_TellsTheGroup: who joins is a member everywhere, whether others were there when it happened or came later,
 // and after restarts.
@@ -22,7 +22,7 @@ func TestJoin_TellsTheGroup(t *testing.T) {
 	t.Parallel()
 	l := newLAN()
 	a, b, c := l.node(t, "a"), l.node(t, "b"), l.node(t, "c")
-	admin := a.create(ctxID)
+	admin := a.create(7)
 	inv := a.invite(ctxID, admin, time.Hour)
 	joined, err := b.join(inv)
 	require.NoError(t, err)
@@ -58,7 +58,7 @@ func TestJoin_AgainChangesNothing(t *testing.T) {
 	t.Parallel()
 	l := newLAN()
 	a, b := l.node(t, "a"), l.node(t, "b")
-	inv := a.invite(ctxID, a.create(ctxID), time.Hour)
+	inv := a.invite(ctxID, a.create(7), time.Hour)
 	member, err := b.join(inv)
 	require.NoError(t, err)
 	require.NoError(t, b.manager().JoinContext(t.Context(), *inv, member))
@@ -77,7 +77,7 @@ func TestJoin_Refusals(t *testing.T) {
 	t.Parallel()
 	l := newLAN()
 	a, b := l.node(t, "a"), l.node(t, "b")
-	inv := a.invite(ctxID, a.create(ctxID), time.Hour)
+	inv := a.invite(ctxID, a.create(7), time.Hour)
 	other := domain.ApplicationID{1}
 	for name, test := range map[string]struct {
 		change func(i *membership.Invitation)
@@ -107,13 +107,17 @@ func TestJoin_Refusals(t *testing.T) {
 
 	// An invitation to a context of a group that is here must come from somebody who may invite there.
 	c := l.node(t, "c")
-	theirs := domain.ContextID{9}
-	foreign := c.invite(theirs, c.create(theirs), time.Hour)
+	theirs := contextOf(9)
+	foreign := c.invite(theirs, c.create(9), time.Hour)
 	group := domain.GroupID(ctxID)
 	foreign.Group = &group
 	_, err = a.join(foreign)
+	require.ErrorContains(t, err, "has the genesis of group")
+	vouched := foreign.Genesis
+	foreign.Genesis = nil
+	_, err = a.join(foreign)
 	require.ErrorContains(t, err, "inviter lacks permission")
-	foreign.Group, foreign.Application = nil, &other
+	foreign.Application, foreign.Genesis = &other, vouched
 	owner := domain.GroupID(theirs)
 	foreign.Group = &owner
 	_, err = a.join(foreign)
@@ -125,7 +129,7 @@ func TestInvite_Refusals(t *testing.T) {
 	t.Parallel()
 	l := newLAN()
 	a, b := l.node(t, "a"), l.node(t, "b")
-	admin := a.create(ctxID)
+	admin := a.create(7)
 	inv, err := a.manager().InviteToContext(t.Context(), domain.ContextID{9}, admin, time.Hour)
 	require.NoError(t, err)
 	require.Nil(t, inv)
@@ -147,7 +151,7 @@ func TestClaims_Late(t *testing.T) {
 	t.Parallel()
 	l := newLAN()
 	a, b, c, d := l.node(t, "a"), l.node(t, "b"), l.node(t, "c"), l.node(t, "d")
-	admin := a.create(ctxID)
+	admin := a.create(7)
 	inv := a.invite(ctxID, admin, time.Minute)
 	early, err := b.join(inv)
 	require.NoError(t, err)
@@ -193,7 +197,7 @@ func TestValidate(t *testing.T) {
 	t.Parallel()
 	l := newLAN()
 	a := l.node(t, "a")
-	admin := a.create(ctxID)
+	admin := a.create(7)
 	group, topic := domain.GroupID(ctxID), wire.GroupTopic(domain.GroupID(ctxID))
 	inv := a.invite(ctxID, admin, time.Hour)
 	payload, err := wire.Encode(inv.ContextInvitation)
@@ -270,7 +274,7 @@ func TestPending_Bounded(t *testing.T) {
 	t.Parallel()
 	l := newLAN()
 	a, b := l.node(t, "a"), l.node(t, "b")
-	admin := a.create(ctxID)
+	admin := a.create(7)
 	inv := a.invite(ctxID, admin, time.Hour)
 	payload, err := wire.Encode(inv.ContextInvitation)
 	require.NoError(t, err)
@@ -308,7 +312,7 @@ func FuzzValidate(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		a := newLAN().node(t, "a")
-		a.create(ctxID)
+		a.create(7)
 		if v, in := a.manager().Validate(t.Context(), wire.GroupTopic(domain.GroupID(ctxID)), "x", data); v == network.Accept && in != nil {
 			a.manager().Handle(in)
 		}

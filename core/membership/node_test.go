@@ -12,6 +12,8 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/calimero-go/core/core/contexts"
+	"github.com/calimero-go/core/core/governance"
+	"github.com/calimero-go/core/core/groups"
 	"github.com/calimero-go/core/core/identity"
 	"github.com/calimero-go/core/core/membership"
 	"github.com/calimero-go/core/core/network"
@@ -74,6 +76,7 @@ type node struct {
 	mu     sync.Mutex
 	topics map[string]bool
 	m      *membership.Manager
+	groups *groups.Service
 	stop   func()
 	acks   int
 }
@@ -91,8 +94,14 @@ func (l *lan) node(t *testing.T, name string) *node {
 }
 
 func (n *node) start() {
+	var m *membership.Manager
+	service := groups.New(groups.Options{
+		DB: n.db, Publish: func(p groups.Published) { m.Published(p) },
+		Changed: func(id domain.GroupID, c []governance.Change) { m.Changed(id, c) },
+		Late:    func(l groups.Late) { m.Late(l) }, Now: func() time.Time { return n.clock() },
+	})
 	m, err := membership.New(membership.Options{
-		DB: n.db, Identity: n.identity, Contexts: n, Network: n, Heartbeat: 50 * time.Millisecond,
+		DB: n.db, Groups: service, Identity: n.identity, Contexts: n, Network: n, Heartbeat: 50 * time.Millisecond,
 		Now:          func() time.Time { return n.clock() },
 		Acknowledged: func(domain.GroupID, membership.PeerID) { n.mu.Lock(); n.acks++; n.mu.Unlock() },
 	})
@@ -100,7 +109,7 @@ func (n *node) start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	n.mu.Lock()
-	n.m, n.stop = m, func() { cancel(); <-done }
+	n.m, n.groups, n.stop = m, service, func() { cancel(); <-done }
 	n.mu.Unlock()
 	go func() {
 		defer close(done)
@@ -123,6 +132,12 @@ func (n *node) manager() *membership.Manager {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.m
+}
+
+func (n *node) service() *groups.Service {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.groups
 }
 
 func (n *node) subscribed() map[string]bool {
@@ -244,19 +259,28 @@ func (n *node) Enter(ctx context.Context, r contexts.EnterRequest) error {
 
 func (n *node) GroupsChanged() {}
 
-// create makes the rows of a context with a group of its own, as the ContextManager does.
-func (n *node) create(id domain.ContextID) domain.PublicKey {
+// contextOf is the id of the context that create makes of a seed.
+func contextOf(seed byte) domain.ContextID { return domain.ContextID(domain.PrivateKey{seed}.Public()) }
+
+// create makes a context with a group of its own, as the ContextManager does. Its id follows from seed.
+func (n *node) create(seed byte) domain.PublicKey {
 	n.t.Helper()
 	key, err := domain.NewPrivateKey()
 	require.NoError(n.t, err)
-	group, app := domain.GroupID(id), domain.ApplicationID{0xaa}
+	secret := domain.PrivateKey{seed}
+	id, app := domain.ContextID(secret.Public()), domain.ApplicationID{0xaa}
+	group := domain.GroupID(id)
+	genesis, err := wire.GroupGenesis{
+		Kind: wire.GenesisCertified, Group: group, Creator: key.Public(), Target: app, AutoJoin: true, CreatedAt: 1700000000,
+	}.Sign(key, &secret)
+	require.NoError(n.t, err)
 	b := n.db.Batch()
+	require.NoError(n.t, n.service().Begin(n.t.Context(), b, genesis, key, wire.OpContextRegistered{Context: id},
+		wire.OpContextVisibilitySet{Context: id, Creator: key.Public()}))
 	store.ContextMeta.Put(b, id, wire.ContextMeta{ApplicationID: app})
 	store.Application.Put(b, app, wire.ApplicationRecord{Bytecode: domain.BlobID{0xbb}, Size: 3, Source: "file:///app.wasm"})
-	store.GroupMeta.Put(b, group, wire.GroupMeta{TargetApplicationID: app, AdminIdentity: key.Public()})
 	store.GroupMember.Put(b, store.GroupMemberKey{Group: group, Member: key.Public()},
 		wire.GroupMember{Role: domain.RoleAdmin, PrivateKey: &key})
-	store.GroupContext.Put(b, store.GroupContextKey{Group: group, Context: id}, store.Unit{})
 	store.ContextGroup.Put(b, id, wire.ID32(group))
 	require.NoError(n.t, n.identity.PutOwn(b, id, key))
 	require.NoError(n.t, b.Commit(n.t.Context()))

@@ -36,8 +36,8 @@ func (n *Node) newManager() (*manager, error) {
 	m := &manager{n: n}
 	var err error
 	if m.groups, err = membership.New(membership.Options{
-		DB: n.db, Identity: n.identity, Contexts: n.contexts, Network: groupStreams{n.network}, Acknowledged: m.acknowledged,
-		Registerer: n.reg, Logger: n.log,
+		DB: n.db, Groups: n.groups, Identity: n.identity, NodeKey: n.groupKey(), Contexts: n.contexts,
+		Network: groupStreams{n.network}, Acknowledged: m.acknowledged, Registerer: n.reg, Logger: n.log,
 	}); err != nil {
 		return nil, fmt.Errorf("set up groups: %w", err)
 	}
@@ -66,6 +66,14 @@ func (n *Node) newManager() (*manager, error) {
 			m.blobs.Serve(ctx, s)
 		}),
 	)
+}
+
+// groupKey is the node's own identity in groups; nil if it has none.
+func (n *Node) groupKey() *domain.PrivateKey {
+	if id := n.cfg.Node.Identity; id != nil && id.GroupGiven {
+		return &id.Group
+	}
+	return nil
 }
 
 // start runs the parts; the function returned stops them and waits.

@@ -19,6 +19,7 @@ import (
 	"github.com/calimero-go/core/core/config"
 	"github.com/calimero-go/core/core/contexts"
 	"github.com/calimero-go/core/core/contexts/executor"
+	"github.com/calimero-go/core/core/governance"
 	"github.com/calimero-go/core/core/groups"
 	"github.com/calimero-go/core/core/identity"
 	"github.com/calimero-go/core/core/network"
@@ -165,7 +166,13 @@ func (n *Node) openData(ctx context.Context) error {
 	n.db = store.Open(store.MetricsWrap(pluginhost.Storage(n.storage), n.reg), store.Options{Registerer: n.reg, Logger: n.log,
 		CacheBytes: int(n.cfg.Store.CacheBytes)})
 	n.identity = identity.New(n.db)
-	n.groups = groups.New(groups.Options{DB: n.db, Logger: n.log})
+	n.groups = groups.New(groups.Options{
+		DB: n.db, Logger: n.log,
+		// Nothing is made or taken before the NodeManager is there.
+		Publish: func(p groups.Published) { n.manager.groups.Published(p) },
+		Changed: func(id domain.GroupID, c []governance.Change) { n.manager.groups.Changed(id, c) },
+		Late:    func(l groups.Late) { n.manager.groups.Late(l) },
+	})
 	var err error
 	if n.blobs, err = blobs.Open(ctx, n.db, n.cfg.Node.Blobs, blobs.Options{Logger: n.log}); err != nil {
 		return fmt.Errorf("open blobs: %w", err)

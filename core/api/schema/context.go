@@ -2,6 +2,7 @@ package schema
 
 import (
 	"github.com/calimero-go/core/core/api/jsonvalue"
+	"github.com/calimero-go/core/core/wire"
 	"github.com/calimero-go/core/plugin-sdk/domain"
 )
 
@@ -116,6 +117,8 @@ type SignedOpenInvitation struct {
 	BlobID           *IntBytes32    `json:"blob_id,omitempty"`
 	Source           *string        `json:"source,omitempty"`
 	GroupID          *IntBytes32    `json:"group_id,omitempty"`
+	// Genesis of the group, an extension.
+	Genesis *wire.InvitedGenesis `json:"genesis,omitempty"`
 }
 
 // OpenInvitation is what is signed.
@@ -135,6 +138,10 @@ func (i *SignedOpenInvitation) read(o *jsonvalue.Object) {
 	i.BlobID = optionalArray(o, "blob_id")
 	i.Source = o.OptionalText("source")
 	i.GroupID = optionalArray(o, "group_id")
+	if v, ok := o.Optional("genesis"); ok {
+		i.Genesis = &wire.InvitedGenesis{}
+		v.Parse(func(text string) error { return i.Genesis.UnmarshalText([]byte(text)) })
+	}
 }
 
 func (i *OpenInvitation) read(o *jsonvalue.Object) {

@@ -1,0 +1,102 @@
+package groups
+
+import (
+	"context"
+	"slices"
+
+	"github.com/calimero-go/core/core/dag"
+	"github.com/calimero-go/core/core/governance"
+	"github.com/calimero-go/core/core/wire"
+	"github.com/calimero-go/core/plugin-sdk/domain"
+)
+
+// Exam is what can be said of an operation of a peer before it is taken.
+type Exam struct {
+	ID      domain.Hash
+	Author  domain.PublicKey
+	Body    wire.GroupOp
+	Parents []domain.Hash
+	// Known: it is here, or waits here.
+	Known bool
+	// Fault is a refusal that follows from the bytes alone; empty for none.
+	Fault governance.Code
+	// Claim is what a join by invitation says; nil for other operations.
+	Claim *governance.Claim
+	// Stranger: its author is not known to be or have been a member, and it would not count now. It is worth keeping only
+	// if somebody else builds on it.
+	Stranger bool
+}
+
+// Examine verifies an encoded operation and says what it is worth. An error is of bytes that are nobody's operation, of kind
+// Invalid, or of the group.
+func (s *Service) Examine(ctx context.Context, id domain.GroupID, raw []byte) (x Exam, err error) {
+	signed, err := wire.DecodeSignedGroupOp(raw)
+	if err != nil {
+		return x, err
+	}
+	op, err := governance.NewOp(id, signed)
+	if err != nil {
+		return x, err
+	}
+	x = Exam{ID: op.ID, Author: op.Author, Body: op.Body, Parents: op.Parents, Fault: op.Fault, Claim: op.Claim}
+	if op.Claim != nil && op.Claim.Fault != "" {
+		x.Fault = op.Claim.Fault
+	}
+	err = s.with(ctx, id, func(g *group) error {
+		x.Known = g.dag.Status(op.ID) != dag.Absent
+		x.Stranger = !g.engine.Knows(op.Author) && g.engine.Try(op) != governance.Applied
+		return nil
+	})
+	return x, err
+}
+
+// Lacks are those of ids that are neither here nor wait here.
+func (s *Service) Lacks(ctx context.Context, id domain.GroupID, ids []domain.Hash) (lacks []domain.Hash, err error) {
+	err = s.with(ctx, id, func(g *group) error {
+		for _, op := range ids {
+			if !op.IsZero() && g.dag.Status(op) == dag.Absent {
+				lacks = append(lacks, op)
+			}
+		}
+		return nil
+	})
+	return lacks, err
+}
+
+// Frontier is what others need to know of to have all of a group, in few ids in ascending order: the operations that no
+// other one names, but for those that are refused for ever. Members is the number of members.
+func (s *Service) Frontier(ctx context.Context, id domain.GroupID) (frontier []domain.Hash, members int, err error) {
+	err = s.with(ctx, id, func(g *group) error {
+		frontier = slices.DeleteFunc(g.engine.Tips(), func(op domain.Hash) bool {
+			verdict, _ := g.engine.Verdict(op)
+			return verdict.Code.Refused() && len(g.dag.Parents(op)) > 0
+		})
+		members = len(g.state.Members)
+		return nil
+	})
+	return frontier, members, err
+}
+
+// maxLook is how many operations Within looks at.
+const maxLook = 4096
+
+// Within are those of ops that somebody has who has what is given, as far as a look back from there shows.
+func (s *Service) Within(ctx context.Context, id domain.GroupID, have, ops []domain.Hash) (within []domain.Hash, err error) {
+	err = s.with(ctx, id, func(g *group) error {
+		seen := map[domain.Hash]struct{}{}
+		for queue := slices.Clone(have); len(queue) > 0 && len(seen) < maxLook && len(within) < len(ops); {
+			next := queue[0]
+			queue = queue[1:]
+			if _, again := seen[next]; again {
+				continue
+			}
+			seen[next] = struct{}{}
+			if slices.Contains(ops, next) {
+				within = append(within, next)
+			}
+			queue = append(queue, g.dag.Parents(next)...)
+		}
+		return nil
+	})
+	return within, err
+}
