@@ -74,20 +74,25 @@ func TestSampleApps(t *testing.T) {
 	c := harness.StartCluster(t, 2, harness.Options{})
 	for app, s := range stories {
 		t.Run(app, func(t *testing.T) {
-			all := c.Mesh(t, app, []byte(s.params))
-			fill := strings.NewReplacer("$0", all[0].Member, "$1", all[1].Member, "$c", all[0].ID)
-			for _, step := range s.turns {
-				for at, x := range all {
-					if step.at >= 0 && step.at != at {
-						continue
-					}
-					err := harness.Until(t.Context(), fmt.Sprintf("%s of node %d is %s", step.method, at, step.want),
-						func(ctx context.Context) error { return says(ctx, x, step, fill) })
-					require.NoError(t, err)
-				}
-				c.Equal(t, all...)
-			}
+			play(t, c, c.Mesh(t, app, []byte(s.params)), s)
 		})
+	}
+}
+
+// play makes the calls of a story on the copies of a context.
+func play(t *testing.T, c *harness.Cluster, all []*harness.Context, s story) {
+	t.Helper()
+	fill := strings.NewReplacer("$0", all[0].Member, "$1", all[1].Member, "$c", all[0].ID)
+	for _, step := range s.turns {
+		for at, x := range all {
+			if step.at >= 0 && step.at != at {
+				continue
+			}
+			err := harness.Until(t.Context(), fmt.Sprintf("%s of node %d is %s", step.method, at, step.want),
+				func(ctx context.Context) error { return says(ctx, x, step, fill) })
+			require.NoError(t, err)
+		}
+		c.Equal(t, all...)
 	}
 }
 
