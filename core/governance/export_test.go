@@ -40,6 +40,12 @@ func Invariants(g Genesis, inherited Inherited, ops []Op) error {
 			}
 			past = e.state(e.without(everything, i))
 		}
+		if !op.parentless() && !e.state(e.past[i]).allows(j.uses) {
+			return fmt.Errorf("%x (%T) counts, and had no authority where it was made", op.ID[:4], op.Body)
+		}
+		if err := all.acts(i); err != nil {
+			return err
+		}
 		if !j.takes.any() && !past.allows(j.uses) {
 			return fmt.Errorf("%x (%T, parents %x) counts without authority %v on what counts of its past; join %v lost %v", op.ID[:4], op.Body, op.Parents, j.uses, op.parentless(), j.lost)
 		}
@@ -60,6 +66,9 @@ func Invariants(g Genesis, inherited Inherited, ops []Op) error {
 			}
 		}
 	}
+	if err := all.returned(); err != nil {
+		return err
+	}
 	if all.deleted() {
 		if all.anyContext() {
 			return fmt.Errorf("deleted, with contexts")
@@ -70,6 +79,70 @@ func Invariants(g Genesis, inherited Inherited, ops []Op) error {
 		return fmt.Errorf("no admin is left")
 	}
 	return nil
+}
+
+// acts checks that the author of an operation that counts was not removed before, unless somebody took him in again in
+// between, or he is an admin from above.
+func (v view) acts(i int) error {
+	e, op := v.e, v.e.ops[i]
+	if op.Claim != nil || e.inherited[op.Author].Ever {
+		return nil
+	}
+	for _, r := range e.removals[op.Author] {
+		if e.past[i].has(r.op) && e.appliedAt[i].has(r.op) && !v.readmitted(op.Author, r.op, e.past[i]) {
+			return fmt.Errorf("%x counts, and %x had removed its author", op.ID[:4], e.ops[r.op].ID[:4])
+		}
+	}
+	return nil
+}
+
+// returned checks that whoever was removed and is a member was taken in by somebody who knew of the removal.
+func (v view) returned() error {
+	for who, removals := range v.e.removals {
+		if !v.member(who).present {
+			continue
+		}
+		for _, r := range removals {
+			if v.applied.has(r.op) && !v.readmitted(who, r.op, v.applied) {
+				return fmt.Errorf("%x removed %x, who is a member", v.e.ops[r.op].ID[:4], who[:4])
+			}
+		}
+	}
+	return nil
+}
+
+// readmitted reports whether an operation of a set makes somebody a member and has a removal in its past.
+func (v view) readmitted(who domain.PublicKey, removal int, in bitset) bool {
+	for _, w := range v.writers(key{kind: keyMember, who: who}) {
+		if in.has(w.op) && !w.member.removed && v.e.past[w.op].has(removal) {
+			return true
+		}
+	}
+	return false
+}
+
+// CheckMarks checks that nothing that came after a mark of an engine changed what counts before it. It returns how many
+// marks there are.
+func (g *Engine) CheckMarks(ops []Op) (int, error) {
+	ready, depth, _ := causal(ops)
+	e := newEvaluation(g.genesis.snapshot(), g.inherited, ready, depth)
+	res := e.run()
+	for _, m := range g.marks[1:] {
+		head := e.index[m.head.op.ID]
+		before := e.past[head].clone()
+		before.add(head)
+		then, now := e.state(before).applied, res.applied.clone()
+		now.intersect(before)
+		if !then.equal(now) {
+			return 0, fmt.Errorf("what counts before %x changed", m.head.op.ID[:4])
+		}
+		for i := range res.applied.all {
+			if i != head && !e.past[head].has(i) && !e.past[i].has(head) && !e.ops[i].parentless() {
+				return 0, fmt.Errorf("%x counts, and is neither before nor after %x", e.ops[i].ID[:4], m.head.op.ID[:4])
+			}
+		}
+	}
+	return len(g.marks) - 1, nil
 }
 
 // Assume makes an identity a member before the first operation.

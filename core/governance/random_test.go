@@ -26,10 +26,12 @@ type world struct {
 	genesis   governance.Genesis
 	inherited governance.Inherited
 	hostile   bool
+	close     bool // nodes hear of each other most of the time
 	who       []domain.PublicKey
 	nodes     []*peer
 	ops       []governance.Op // in a causal order
 	nonces    map[domain.PublicKey]uint64
+	marks     int // seen
 }
 
 // peer is a node: an engine and the operations that wait for their parents.
@@ -69,7 +71,7 @@ func person(i int) domain.PublicKey { return id[domain.PublicKey](string(rune('A
 
 func newWorld(t testing.TB, seed uint64) *world {
 	w := &world{
-		t: t, rng: rand.New(rand.NewPCG(seed, 1)), nonces: map[domain.PublicKey]uint64{}, hostile: seed%8 == 7,
+		t: t, rng: rand.New(rand.NewPCG(seed, 1)), nonces: map[domain.PublicKey]uint64{}, hostile: seed%8 == 7, close: seed/8%4 == 0,
 		genesis: governance.Genesis{Founder: person(0), AppKey: id[domain.Hash]("k0"), Target: id[domain.ApplicationID]("app0")},
 	}
 	for i := range 3 + w.rng.IntN(4) {
@@ -108,6 +110,9 @@ func (w *world) run(steps int) {
 			w.inherit(n)
 			n.take(w.t, w.rng.IntN(2) == 0, got...)
 			continue
+		}
+		if w.close && w.rng.IntN(4) != 0 {
+			n.take(w.t, true, w.ops...)
 		}
 		op := w.write(n)
 		w.ops = append(w.ops, op)
@@ -293,23 +298,27 @@ func TestConvergence(t *testing.T) {
 	for lane := range uint64(lanes) {
 		t.Run(strconv.FormatUint(lane, 10), func(t *testing.T) {
 			t.Parallel()
+			marks := 0
 			for n := range uint64(cases(400, 12000)) / lanes {
-				converge(t, n*lanes+lane)
+				marks += converge(t, n*lanes+lane)
 			}
+			require.Greater(t, marks, cases(400, 12000)/lanes, "places to start from")
 		})
 	}
 }
 
-func converge(t *testing.T, seed uint64) {
+func converge(t *testing.T, seed uint64) (marks int) {
 	w := newWorld(t, seed)
 	w.run(10 + w.rng.IntN(30))
 	w.check(seed)
+	return w.marks
 }
 
 func (w *world) check(seed uint64) {
 	t := w.t
 	want := governance.Evaluate(w.genesis, w.inherited, w.ops)
 	require.NoError(t, governance.Invariants(w.genesis, w.inherited, w.ops), "seed %d", seed)
+	w.checkMarks(seed)
 	w.nodes = append(w.nodes, w.newPeer())
 	for _, n := range w.nodes {
 		delivery := slices.Clone(w.ops)
@@ -331,6 +340,20 @@ func (w *world) check(seed uint64) {
 		}
 		require.Equal(t, want.State, n.engine.State(), "seed %d", seed)
 		require.Equal(t, some(want.Heads), some(n.engine.Heads()), "seed %d", seed)
+	}
+}
+
+// checkMarks follows a node that gets the operations in the order in which they were made: what comes never changes what
+// counts before a place that the node starts from.
+func (w *world) checkMarks(seed uint64) {
+	n := w.newPeer()
+	n.engine.MarkEvery(1 + w.rng.IntN(6))
+	n.engine.Inherit(w.inherited)
+	for i := 0; i < len(w.ops); i += 4 {
+		n.take(w.t, false, w.ops[i:min(len(w.ops), i+4)]...)
+		marks, err := n.engine.CheckMarks(w.ops[:min(len(w.ops), i+4)])
+		require.NoError(w.t, err, "seed %d", seed)
+		w.marks += marks
 	}
 }
 
