@@ -185,6 +185,15 @@ func FuzzStoredKeys(f *testing.F) {
 		f.Add([]byte(c.Out.Key))
 	}
 	f.Fuzz(func(t *testing.T, key []byte) {
+		if group, err := wire.RowGroupMeta.Parse(key); err == nil {
+			require.Equal(t, key, wire.RowGroupMeta.Key(group))
+		}
+		if context, err := wire.ParseContextGroupKey(key); err == nil {
+			require.Equal(t, key, wire.ContextGroupKey(context))
+		}
+		if parent, child, err := wire.ParseGroupChildKey(key); err == nil {
+			require.Equal(t, key, wire.GroupChildKey(parent, child))
+		}
 		if group, member, err := wire.RowGroupMember.Parse(key); err == nil {
 			require.Equal(t, key, wire.RowGroupMember.Key(group, member))
 		}

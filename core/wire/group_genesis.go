@@ -77,14 +77,11 @@ func (g *GroupGenesis) DecodeBorsh(d *borsh.Decoder) {
 		AppKey: d.Array32("app_key"), Target: d.Array32("target_application_id"),
 		Policy: ReadUpgradePolicy(d, "upgrade_policy"), CreatedAt: d.U64("created_at"), AutoJoin: d.Bool("auto_join"),
 		Parent: borsh.OptArray32[domain.GroupID](d, "parent"),
-		Alias:  borsh.Option(d, "alias", func(d *borsh.Decoder, field string) string { return d.String(field) }),
+		Alias:  borsh.Option(d, "alias", (*borsh.Decoder).String),
 		Salt:   d.Array32("salt"),
 	}
 	d.Raw("creator_signature", g.CreatorSignature[:])
-	g.IDSignature = borsh.Option(d, "id_signature", func(d *borsh.Decoder, field string) (s domain.Signature) {
-		d.Raw(field, s[:])
-		return s
-	})
+	g.IDSignature = borsh.Option(d, "id_signature", readSignature)
 }
 
 // DerivedID is the id of a group of kind GenesisDerived.

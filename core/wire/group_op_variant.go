@@ -141,10 +141,7 @@ type (
 	// OpMemberRemoved removes a member.
 	OpMemberRemoved struct{ Member domain.PublicKey }
 	// OpMemberRoleSet sets a member's role, or adds it.
-	OpMemberRoleSet struct {
-		Member domain.PublicKey
-		Role   domain.MemberRole
-	}
+	OpMemberRoleSet OpMemberAdded
 	// OpMemberCapabilitySet replaces a member's capabilities.
 	OpMemberCapabilitySet struct {
 		Member       domain.PublicKey
@@ -177,7 +174,7 @@ type (
 	// OpSubgroupCreated makes a group a child of this one.
 	OpSubgroupCreated struct{ Child domain.GroupID }
 	// OpSubgroupRemoved undoes that.
-	OpSubgroupRemoved struct{ Child domain.GroupID }
+	OpSubgroupRemoved OpSubgroupCreated
 )
 
 // Operations on contexts.
@@ -185,7 +182,7 @@ type (
 	// OpContextRegistered makes a context one of the group's.
 	OpContextRegistered struct{ Context domain.ContextID }
 	// OpContextDetached undoes that.
-	OpContextDetached struct{ Context domain.ContextID }
+	OpContextDetached OpContextRegistered
 	// OpContextVisibilitySet sets who may join a context, and who created it. The mode may be any number.
 	OpContextVisibilitySet struct {
 		Context domain.ContextID
@@ -293,16 +290,10 @@ func (o *OpMemberRemoved) DecodeBorsh(d *borsh.Decoder) {
 func (OpMemberRoleSet) Kind() GroupOpKind { return KindMemberRoleSet }
 
 // EncodeBorsh writes the fields.
-func (o OpMemberRoleSet) EncodeBorsh(e *borsh.Encoder) {
-	e.Raw(o.Member[:])
-	PutMemberRole(e, o.Role)
-}
+func (o OpMemberRoleSet) EncodeBorsh(e *borsh.Encoder) { OpMemberAdded(o).EncodeBorsh(e) }
 
 // DecodeBorsh reads the fields.
-func (o *OpMemberRoleSet) DecodeBorsh(d *borsh.Decoder) {
-	o.Member = d.Array32("member")
-	o.Role = ReadMemberRole(d, "role")
-}
+func (o *OpMemberRoleSet) DecodeBorsh(d *borsh.Decoder) { (*OpMemberAdded)(o).DecodeBorsh(d) }
 
 // Kind returns the tag.
 func (OpMemberCapabilitySet) Kind() GroupOpKind { return KindMemberCapabilitySet }
@@ -431,14 +422,10 @@ func (o *OpSubgroupCreated) DecodeBorsh(d *borsh.Decoder) {
 func (OpSubgroupRemoved) Kind() GroupOpKind { return KindSubgroupRemoved }
 
 // EncodeBorsh writes the fields.
-func (o OpSubgroupRemoved) EncodeBorsh(e *borsh.Encoder) {
-	e.Raw(o.Child[:])
-}
+func (o OpSubgroupRemoved) EncodeBorsh(e *borsh.Encoder) { OpSubgroupCreated(o).EncodeBorsh(e) }
 
 // DecodeBorsh reads the fields.
-func (o *OpSubgroupRemoved) DecodeBorsh(d *borsh.Decoder) {
-	o.Child = d.Array32("child_group_id")
-}
+func (o *OpSubgroupRemoved) DecodeBorsh(d *borsh.Decoder) { (*OpSubgroupCreated)(o).DecodeBorsh(d) }
 
 // Kind returns the tag.
 func (OpContextRegistered) Kind() GroupOpKind { return KindContextRegistered }
@@ -457,14 +444,10 @@ func (o *OpContextRegistered) DecodeBorsh(d *borsh.Decoder) {
 func (OpContextDetached) Kind() GroupOpKind { return KindContextDetached }
 
 // EncodeBorsh writes the fields.
-func (o OpContextDetached) EncodeBorsh(e *borsh.Encoder) {
-	e.Raw(o.Context[:])
-}
+func (o OpContextDetached) EncodeBorsh(e *borsh.Encoder) { OpContextRegistered(o).EncodeBorsh(e) }
 
 // DecodeBorsh reads the fields.
-func (o *OpContextDetached) DecodeBorsh(d *borsh.Decoder) {
-	o.Context = d.Array32("context_id")
-}
+func (o *OpContextDetached) DecodeBorsh(d *borsh.Decoder) { (*OpContextRegistered)(o).DecodeBorsh(d) }
 
 // Kind returns the tag.
 func (OpContextVisibilitySet) Kind() GroupOpKind { return KindContextVisibilitySet }
@@ -587,12 +570,9 @@ func (OpTeeAdmissionPolicySet) Kind() GroupOpKind { return KindTeeAdmissionPolic
 
 // EncodeBorsh writes the fields.
 func (o OpTeeAdmissionPolicySet) EncodeBorsh(e *borsh.Encoder) {
-	borsh.PutSlice(e, o.MRTD, (*borsh.Encoder).String)
-	borsh.PutSlice(e, o.RTMR0, (*borsh.Encoder).String)
-	borsh.PutSlice(e, o.RTMR1, (*borsh.Encoder).String)
-	borsh.PutSlice(e, o.RTMR2, (*borsh.Encoder).String)
-	borsh.PutSlice(e, o.RTMR3, (*borsh.Encoder).String)
-	borsh.PutSlice(e, o.TCBStatuses, (*borsh.Encoder).String)
+	for _, allowed := range [][]string{o.MRTD, o.RTMR0, o.RTMR1, o.RTMR2, o.RTMR3, o.TCBStatuses} {
+		borsh.PutSlice(e, allowed, (*borsh.Encoder).String)
+	}
 	e.Bool(o.AcceptMock)
 }
 
@@ -614,12 +594,9 @@ func (OpMemberJoinedViaTeeAttestation) Kind() GroupOpKind { return KindMemberJoi
 func (o OpMemberJoinedViaTeeAttestation) EncodeBorsh(e *borsh.Encoder) {
 	e.Raw(o.Member[:])
 	e.Raw(o.QuoteHash[:])
-	e.String(o.MRTD)
-	e.String(o.RTMR0)
-	e.String(o.RTMR1)
-	e.String(o.RTMR2)
-	e.String(o.RTMR3)
-	e.String(o.TCBStatus)
+	for _, measured := range []string{o.MRTD, o.RTMR0, o.RTMR1, o.RTMR2, o.RTMR3, o.TCBStatus} {
+		e.String(measured)
+	}
 	PutMemberRole(e, o.Role)
 }
 
