@@ -3,6 +3,7 @@ package harness
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"path/filepath"
@@ -81,7 +82,20 @@ func (c *Cluster) Join(tb testing.TB, x *Context, at int) *Context {
 		tb.Fatal(err)
 	}
 	c.Equal(tb, x, y)
+	if err := Until(tb.Context(), "the joined context has its application", y.answers); err != nil {
+		tb.Fatal(err)
+	}
 	return y
+}
+
+// answers is nil when the context's application is here: it says that it has no such method.
+func (x *Context) answers(ctx context.Context) error {
+	_, err := x.Call(ctx, "no_such_method", nil)
+	var refused *CallError
+	if errors.As(err, &refused) && refused.Type == "FunctionCallError" {
+		return nil
+	}
+	return errors.Join(errors.New("a method that does not exist was not refused"), err)
 }
 
 // Mesh creates a context on the first node and lets all others join it.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -20,13 +21,20 @@ type lan struct {
 	subnet string // the first three numbers of all addresses
 }
 
+// lans counts those of this process.
+var lans atomic.Int32
+
 // newLAN makes the namespaces. Where that is not permitted the test is skipped.
 func newLAN(t *testing.T, nodes int) *lan {
 	t.Helper()
 	if _, err := exec.LookPath("ip"); err != nil || os.Getuid() != 0 {
 		t.Skip("network namespaces need root and the program ip")
 	}
-	l := &lan{t: t, name: fmt.Sprintf("mr%d", os.Getpid()), subnet: fmt.Sprintf("10.251.%d.", os.Getpid()%250)}
+	count := int(lans.Add(1))
+	l := &lan{
+		t: t, name: fmt.Sprintf("mr%d%c", os.Getpid(), 'a'+count%26),
+		subnet: fmt.Sprintf("10.%d.%d.", 200+os.Getpid()%50, (os.Getpid()/50+count)%250),
+	}
 	t.Cleanup(l.remove)
 	if err := l.try("link add " + l.name + " type bridge"); err != nil {
 		t.Skipf("a bridge is not permitted here: %v", err)
@@ -93,20 +101,33 @@ func (l *lan) routes(verb string, a, b int) {
 // start starts a node in each namespace; all know the first one.
 func (l *lan) start(nodes int) *harness.Cluster {
 	l.t.Helper()
+	return l.startBy(nodes, "tcp/0", func(_ int, before []*harness.Node) []string {
+		if len(before) == 0 {
+			return nil
+		}
+		return before[0].Swarm().Addresses[:1]
+	})
+}
+
+// startBy starts a node in each namespace, one after the other, that listens on a transport and stays connected with what
+// bootstrap says, given those before it.
+func (l *lan) startBy(nodes int, transport string, bootstrap func(i int, before []*harness.Node) []string) *harness.Cluster {
+	l.t.Helper()
 	c := &harness.Cluster{}
-	bootstrap := "[]"
 	for i := range nodes {
+		var quoted []string
+		for _, address := range bootstrap(i, c.Nodes) {
+			quoted = append(quoted, fmt.Sprintf("%q", address))
+		}
 		n := harness.Start(l.t, harness.Options{
 			Listen: []string{l.address(i) + ":0"}, Server: "  behind_proxy = true",
-			Network: fmt.Sprintf("  listen = [\"/ip4/%s/tcp/0\"]\n  mdns = false\n  bootstrap = %s", l.address(i), bootstrap),
-			Wrap:    []string{"ip", "netns", "exec", l.namespace(i)},
+			Network: fmt.Sprintf("  listen = [\"/ip4/%s/%s\"]\n  mdns = false\n  bootstrap = [%s]", l.address(i), transport,
+				strings.Join(quoted, ", ")),
+			Wrap: []string{"ip", "netns", "exec", l.namespace(i)},
 		})
 		client := n.Client()
 		l.t.Cleanup(client.Close)
 		c.Nodes, c.Clients = append(c.Nodes, n), append(c.Clients, client)
-		if i == 0 {
-			bootstrap = fmt.Sprintf("[%q]", n.Swarm().Addresses[0])
-		}
 	}
 	return c
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"slices"
 	"strconv"
 	"sync"
 	"testing"
@@ -43,14 +42,6 @@ func meshes(t *testing.T, c *harness.Cluster, names []string) [][]*harness.Conte
 			t.Run(fmt.Sprint(app, i), func(t *testing.T) {
 				t.Parallel()
 				all[i] = c.Mesh(t, app, []byte(initial[app]))
-				require.NoError(t, harness.Until(t.Context(), "all nodes have the application", func(ctx context.Context) error {
-					for _, x := range all[i] {
-						if _, err := x.Call(ctx, append(slices.Clone(views[app]), "profile")[0], nil); err != nil {
-							return err
-						}
-					}
-					return nil
-				}))
 			})
 		}
 	})
