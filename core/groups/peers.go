@@ -22,8 +22,8 @@ type Exam struct {
 	Fault governance.Code
 	// Claim is what a join by invitation says; nil for other operations.
 	Claim *governance.Claim
-	// Stranger: its author is not known to be or have been a member, and it would not count now. It is worth keeping only
-	// if somebody else builds on it.
+	// Stranger: neither its author, nor who invites him, is known to be or have been a member, and it would not count now.
+	// It is worth keeping only if somebody else builds on it.
 	Stranger bool
 }
 
@@ -44,7 +44,8 @@ func (s *Service) Examine(ctx context.Context, id domain.GroupID, raw []byte) (x
 	}
 	err = s.with(ctx, id, func(g *group) error {
 		x.Known = g.dag.Status(op.ID) != dag.Absent
-		x.Stranger = !g.engine.Knows(op.Author) && g.engine.Try(op) != governance.Applied
+		x.Stranger = !g.engine.Knows(op.Author) && (op.Claim == nil || !g.engine.Knows(op.Claim.Inviter)) &&
+			g.engine.Try(op) != governance.Applied
 		return nil
 	})
 	return x, err

@@ -172,4 +172,7 @@ func (g *group) heard(ctx context.Context, in *Incoming) {
 	if g.acknowledged(ctx, in.heads) {
 		g.m.opts.Acknowledged(g.id, in.source)
 	}
+	if len(want) == 0 && len(in.heads) > 0 {
+		g.settle(ctx, g.acked())
+	}
 }

@@ -31,6 +31,7 @@ type group struct {
 	out        []groups.Published
 	publishing bool
 	unacked    []domain.Hash
+	joiner     *domain.PrivateKey // of this node, until it has found its place
 }
 
 // published takes an operation that was made here.
@@ -85,6 +86,13 @@ func (g *group) acknowledged(ctx context.Context, have []domain.Hash) bool {
 	defer g.mu.Unlock()
 	g.unacked = without(g.unacked, within)
 	return true
+}
+
+// acked: peers have shown to know all that this node made in this life of the process.
+func (g *group) acked() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.unacked) == 0
 }
 
 func without(ids, others []domain.Hash) []domain.Hash {

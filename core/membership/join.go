@@ -35,7 +35,7 @@ func (m *Manager) JoinContext(ctx context.Context, inv Invitation, member domain
 	if err := m.completed(ctx, &inv); err != nil {
 		return err
 	}
-	fresh, err := m.found(ctx, *inv.Group, inv)
+	fresh, err := m.found(ctx, inv.card())
 	if err != nil {
 		return err
 	}
@@ -69,27 +69,39 @@ func (m *Manager) completed(ctx context.Context, inv *Invitation) error {
 			return errkind.Invalid.Errorf("the invitation does not name the %s of context %s, which is not known here", name, inv.Target)
 		}
 	}
-	if inv.Source != nil && len(*inv.Source) > maxSource {
-		return errkind.TooLarge.Errorf("the source of the application takes %d bytes, the limit is %d", len(*inv.Source), maxSource)
-	}
-	return nil
+	return checkSource(inv.Source)
 }
 
 // maxSource is the longest URL of an application.
 const maxSource = 8 << 10
 
+// card is what an invitation says of its group.
+type card struct {
+	group       domain.GroupID
+	inviter     domain.PublicKey
+	invitation  domain.Hash
+	application domain.ApplicationID // zero: not said
+	genesis     *wire.InvitedGenesis
+}
+
+func (inv Invitation) card() card {
+	return card{
+		group: *inv.Group, inviter: inv.Inviter, invitation: inv.Hash(), application: *inv.Application, genesis: inv.Genesis,
+	}
+}
+
 // found begins a group that is not here with the genesis that the invitation has, or, for want of one, with what the
 // invitation says. It tells whether the group is new here.
-func (m *Manager) found(ctx context.Context, group domain.GroupID, inv Invitation) (fresh bool, err error) {
-	_, err = m.opts.Groups.Genesis(ctx, group)
+func (m *Manager) found(ctx context.Context, c card) (fresh bool, err error) {
+	_, err = m.opts.Groups.Genesis(ctx, c.group)
 	if fresh = errors.Is(err, errkind.NotFound); err != nil && !fresh {
 		return false, err
 	}
-	if inv.Genesis != nil {
-		if err := inv.Genesis.Verify(group, inv.Hash(), inv.Inviter); err != nil {
+	if c.genesis != nil {
+		if err := c.genesis.Verify(c.group, c.invitation, c.inviter); err != nil {
 			return false, err
 		}
-		return fresh, m.opts.Groups.Found(ctx, inv.Genesis.Genesis)
+		return fresh, m.opts.Groups.Found(ctx, c.genesis.Genesis)
 	}
 	if !fresh {
 		return false, nil
@@ -97,7 +109,7 @@ func (m *Manager) found(ctx context.Context, group domain.GroupID, inv Invitatio
 	b := m.opts.DB.Batch()
 	defer b.Abandon()
 	err = m.opts.Groups.FoundProvisional(ctx, b, wire.GroupGenesis{
-		Kind: wire.GenesisVouched, Group: group, Creator: inv.Inviter, Target: *inv.Application,
+		Kind: wire.GenesisVouched, Group: c.group, Creator: c.inviter, Target: c.application,
 		Policy: domain.UpgradePolicy{Mode: domain.UpgradeAutomatic}, CreatedAt: uint64(m.opts.Now().Unix()), AutoJoin: true, //nolint:gosec // after 1970
 	}, domain.PrivateKey{})
 	if err != nil {
@@ -155,24 +167,32 @@ func (m *Manager) stageJoin(ctx context.Context, b *store.Batch, inv Invitation,
 	} else if !known {
 		m.opts.Identity.PutMember(b, inv.Target, inv.Inviter, nil)
 	}
-	return m.stageApplication(ctx, b, inv)
+	return m.stageApplication(ctx, b, *inv.Application, inv.Blob, inv.Source, "calimero://context/"+inv.Target.String())
 }
 
 // stageApplication adds a record for an application that is not installed: its module comes from peers.
-func (m *Manager) stageApplication(ctx context.Context, b *store.Batch, inv Invitation) error {
-	if inv.Blob == nil || inv.Blob.IsZero() {
+func (m *Manager) stageApplication(ctx context.Context, b *store.Batch, id domain.ApplicationID, blob *domain.BlobID,
+	source *string, otherwise string) error {
+	if blob == nil || blob.IsZero() {
 		return nil
 	}
-	known, err := store.Application.Has(ctx, m.opts.DB, *inv.Application)
+	known, err := store.Application.Has(ctx, m.opts.DB, id)
 	if err != nil || known {
 		return err
 	}
-	source := "calimero://context/" + inv.Target.String()
-	if inv.Source != nil && *inv.Source != "" {
-		source = *inv.Source
+	from := otherwise
+	if source != nil && *source != "" {
+		from = *source
 	}
-	store.Application.Put(b, *inv.Application, wire.ApplicationRecord{
-		Bytecode: *inv.Blob, Source: source, Package: wire.UnknownPackage, Version: wire.UnknownVersion,
+	store.Application.Put(b, id, wire.ApplicationRecord{
+		Bytecode: *blob, Source: from, Package: wire.UnknownPackage, Version: wire.UnknownVersion,
 	})
 	return b.Err()
+}
+
+func checkSource(source *string) error {
+	if source != nil && len(*source) > maxSource {
+		return errkind.TooLarge.Errorf("the source of the application takes %d bytes, the limit is %d", len(*source), maxSource)
+	}
+	return nil
 }

@@ -62,6 +62,8 @@ type Options struct {
 	Network  Network
 	// Acknowledged is called when a peer is the first to show that it knows an operation of this node; it must not wait.
 	Acknowledged func(group domain.GroupID, p PeerID)
+	// Entered is called when an identity of this node has entered a context of a group; it must not wait.
+	Entered func(domain.ContextID)
 	// Heartbeat (30 s) is how often the node says where its groups are.
 	Heartbeat time.Duration
 	// Answer (10 s) bounds the wait for one answer of a peer.
@@ -86,6 +88,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Acknowledged == nil {
 		o.Acknowledged = func(domain.GroupID, PeerID) {}
+	}
+	if o.Entered == nil {
+		o.Entered = func(domain.ContextID) {}
 	}
 	return o
 }
@@ -170,7 +175,11 @@ func (m *Manager) Follow(ctx context.Context, id domain.GroupID) error {
 	if err := m.opts.Network.Subscribe(ctx, wire.GroupTopic(id)); err != nil {
 		return err
 	}
-	m.traffic(id).soon()
+	g := m.traffic(id)
+	if err := g.resume(ctx); err != nil {
+		return err
+	}
+	g.soon()
 	return nil
 }
 

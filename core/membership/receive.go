@@ -120,6 +120,7 @@ func (g *group) grew(ctx context.Context) {
 	if err := g.vouch(ctx); err != nil {
 		g.m.warn(ctx, "claims are not vouched for", g.id, err)
 	}
+	g.settle(ctx, false)
 	g.soon()
 }
 

@@ -37,7 +37,7 @@ func (n *Node) newManager() (*manager, error) {
 	var err error
 	if m.groups, err = membership.New(membership.Options{
 		DB: n.db, Groups: n.groups, Identity: n.identity, NodeKey: n.groupKey(), Contexts: n.contexts,
-		Network: groupStreams{n.network}, Acknowledged: m.acknowledged, Registerer: n.reg, Logger: n.log,
+		Network: groupStreams{n.network}, Acknowledged: m.acknowledged, Entered: m.entered, Registerer: n.reg, Logger: n.log,
 	}); err != nil {
 		return nil, fmt.Errorf("set up groups: %w", err)
 	}
@@ -149,6 +149,15 @@ func (m *manager) route(e network.Event) {
 func (m *manager) acknowledged(group domain.GroupID, p network.PeerID) {
 	for _, id := range m.groups.Contexts(group) {
 		m.sync.PeerSubscribed(p, wire.ContextTopic(id))
+	}
+}
+
+// entered brings the state and the application of a context that this node entered.
+func (m *manager) entered(id domain.ContextID) {
+	m.apps.want(id)
+	if err := m.sync.Follow(context.Background(), id); err != nil {
+		// A restart at the latest enters its topic.
+		m.n.log.Error("a context was entered and its topic is not", "context", id, "err", err)
 	}
 }
 
