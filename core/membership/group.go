@@ -24,9 +24,11 @@ type group struct {
 	m  *Manager
 	id domain.GroupID
 
-	mu     sync.Mutex
-	beat   time.Time // the last heartbeat
-	wanted bool      // another one as soon as may be
+	mu sync.Mutex
+	// followed: the node is in the topic. Until then nothing is sent.
+	followed bool
+	beat     time.Time // the last heartbeat
+	wanted   bool      // another one as soon as may be
 	// out are operations made here that are to be published; unacked those that no peer has shown to know.
 	out        []groups.Published
 	publishing bool
@@ -48,9 +50,18 @@ func (g *group) published(p groups.Published) {
 	g.soon()
 }
 
+// follow lets out what waits, and tells where the group is.
+func (g *group) follow() {
+	g.mu.Lock()
+	g.followed = true
+	g.publish()
+	g.mu.Unlock()
+	g.soon()
+}
+
 // publish sends what is to be sent, one after the other. The caller holds the lock.
 func (g *group) publish() {
-	if g.publishing || len(g.out) == 0 {
+	if g.publishing || !g.followed || len(g.out) == 0 {
 		return
 	}
 	g.publishing = g.m.tasks.Go(func(ctx context.Context) {
@@ -106,6 +117,9 @@ const minBeat = 100 * time.Millisecond
 func (g *group) soon() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if !g.followed {
+		return
+	}
 	now := time.Now()
 	if wait := minBeat - now.Sub(g.beat); wait > 0 {
 		if g.wanted {

@@ -179,7 +179,7 @@ func (m *Manager) Follow(ctx context.Context, id domain.GroupID) error {
 	if err := g.resume(ctx); err != nil {
 		return err
 	}
-	g.soon()
+	g.follow()
 	return nil
 }
 
