@@ -263,58 +263,73 @@ func (l *ledger) do(ctx context.Context, x *harness.Context, h *hand) error {
 func (l *ledger) holds(ctx context.Context, app string, all []*harness.Context) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	first := map[string]string{}
+	answers, errs := make([]map[string]string, len(all)), make([]error, len(all))
+	var work sync.WaitGroup
 	for i, x := range all {
-		answers := map[string]string{}
-		ask := func(view string, args obj) (string, error) {
-			key := fmt.Sprint(view, " ", args)
-			if _, known := answers[key]; !known {
-				out, err := x.Call(ctx, view, args)
-				if err != nil {
-					return "", fmt.Errorf("node %d: %s: %w", i, key, err)
-				}
-				answers[key] = string(out)
-			}
-			return answers[key], nil
+		work.Go(func() { answers[i], errs[i] = l.knows(ctx, app, x) })
+	}
+	work.Wait()
+	for i := range all {
+		if errs[i] != nil {
+			return fmt.Errorf("node %d: %w", i, errs[i])
 		}
 		for _, view := range views[app] {
-			got, err := ask(view, nil)
-			if err != nil {
-				return err
-			}
-			if i == 0 {
-				first[view] = got
-			} else if got != first[view] {
-				return fmt.Errorf("%s of node 0 is %s, of node %d %s", view, first[view], i, got)
-			}
-		}
-		for _, f := range l.facts {
-			got, err := ask(f.view, f.args)
-			if err != nil {
-				return err
-			}
-			if !strings.Contains(got, f.text) {
-				return fmt.Errorf("%s was acknowledged, and %s %v of node %d has no %s: %s", f.name, f.view, f.args, i, f.text, got)
-			}
-		}
-		for view := range l.tried {
-			if view == "" {
-				continue
-			}
-			got, err := ask(view, nil)
-			var n int
-			if err == nil {
-				err = json.Unmarshal([]byte(got), &n)
-			}
-			if err != nil {
-				return err
-			}
-			if n < l.acked[view] || n > l.tried[view] {
-				return fmt.Errorf("%s of node %d is %d, %d calls of %d were acknowledged", view, i, n, l.acked[view], l.tried[view])
+			if answers[i][view] != answers[0][view] {
+				return fmt.Errorf("%s of node 0 is %s, of node %d %s", view, answers[0][view], i, answers[i][view])
 			}
 		}
 	}
 	return nil
+}
+
+// knows asks a node for all views, and whether it knows what was acknowledged. The caller holds the lock.
+func (l *ledger) knows(ctx context.Context, app string, x *harness.Context) (answers map[string]string, err error) {
+	answers = map[string]string{}
+	ask := func(view string, args obj) (string, error) {
+		key := view
+		if args != nil {
+			key = fmt.Sprint(view, " ", args)
+		}
+		if _, known := answers[key]; !known {
+			out, err := x.Call(ctx, view, args)
+			if err != nil {
+				return "", fmt.Errorf("%s: %w", key, err)
+			}
+			answers[key] = string(out)
+		}
+		return answers[key], nil
+	}
+	for _, view := range views[app] {
+		if _, err := ask(view, nil); err != nil {
+			return nil, err
+		}
+	}
+	for _, f := range l.facts {
+		got, err := ask(f.view, f.args)
+		if err != nil {
+			return nil, err
+		}
+		if !strings.Contains(got, f.text) {
+			return nil, fmt.Errorf("%s was acknowledged, and %s %v has no %s: %s", f.name, f.view, f.args, f.text, got)
+		}
+	}
+	for view := range l.tried {
+		if view == "" {
+			continue
+		}
+		got, err := ask(view, nil)
+		var n int
+		if err == nil {
+			err = json.Unmarshal([]byte(got), &n)
+		}
+		if err != nil {
+			return nil, err
+		}
+		if n < l.acked[view] || n > l.tried[view] {
+			return nil, fmt.Errorf("%s is %d, %d calls of %d were acknowledged", view, n, l.acked[view], l.tried[view])
+		}
+	}
+	return answers, nil
 }
 
 // sampleApps are all applications, in order.
