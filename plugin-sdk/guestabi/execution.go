@@ -119,7 +119,8 @@ func (x *Execution) stopped() error {
 }
 
 // Finish returns the outcome; fault overrides what the guest returned. Usage
-// holds what this package counts. The Execution must not be used afterwards.
+// holds what this package counts. There are no writes when the deadline or the
+// host ended the guest. The Execution must not be used afterwards.
 func (x *Execution) Finish(fault *runtime.Fault, detail runtime.WriteDetail) *runtime.Result {
 	r := &x.result
 	switch {
@@ -130,7 +131,10 @@ func (x *Execution) Finish(fault *runtime.Fault, detail runtime.WriteDetail) *ru
 	case x.returned:
 		r.Value = x.value
 	}
-	r.Writes = x.rows.writes(detail)
+	// The result of a guest that was stopped is due soon, and nobody wants its rows.
+	if fault == nil || fault.Kind != runtime.FaultDeadline && fault.Kind != runtime.FaultCancelled {
+		r.Writes = x.rows.writes(detail)
+	}
 	r.Read = x.rows.read
 	return r
 }

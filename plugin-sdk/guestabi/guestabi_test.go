@@ -245,6 +245,15 @@ func TestBounds(t *testing.T) {
 	require.ErrorIs(t, err, guestabi.ErrInvalidMemoryAccess, "32 bytes in a register of 10")
 }
 
+func TestStoppedGuestReportsNoWrites(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []runtime.FaultKind{runtime.FaultDeadline, runtime.FaultCancelled} {
+		g := newGuest(t, guestabi.Config{})
+		g.must("storage_write", g.buf([]byte("key")), g.buf([]byte("value")), 1)
+		require.Empty(t, g.x.Finish(&runtime.Fault{Kind: kind}, runtime.WritesFull).Writes)
+	}
+}
+
 func TestWritesAreBounded(t *testing.T) {
 	t.Parallel()
 	g := newGuest(t, guestabi.Config{})

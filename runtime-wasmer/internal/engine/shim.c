@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "shim.h"
 
@@ -45,9 +46,11 @@ enum { THREAD_STACK = 64 << 20, STACK_RESERVE = 4 << 20 };
 
 #if defined(__linux__) && defined(__GLIBC__)
 __attribute__((constructor)) static void shim_init(void) {
-  // One arena: the library's allocations otherwise spread over an arena per
-  // thread and the process grows without end.
-  mallopt(M_ARENA_MAX, 1);
+  // A few arenas, two per CPU: with one, guests that run at the same time wait
+  // for each other's allocations; with one per thread, which is the default,
+  // the process grows without end.
+  long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+  mallopt(M_ARENA_MAX, cpus < 1 ? 2 : cpus > 8 ? 16 : 2 * (int)cpus);
   // Large blocks stay mappings of their own, whatever was freed before: on the
   // heap they would leave holes that small long-lived blocks keep open.
   mallopt(M_MMAP_THRESHOLD, 128 << 10);
