@@ -51,11 +51,11 @@ type Engine struct {
 type node struct {
 	op      *Op
 	depth   int
-	mark    int // number of the last mark in its past
-	gives   int // the same for those that name it as a parent
-	at      int // in the log
-	verdict Verdict
-	judged  judgement // while in the window
+	mark    int        // number of the last mark in its past
+	gives   int        // the same for those that name it as a parent
+	at      int        // in the log
+	verdict *Verdict   // shared between nodes, not changed
+	judged  *judgement // while in the window
 	takers  takers
 	named   bool // as a parent
 	out     bool // let go: refused, and not named by others
@@ -210,8 +210,8 @@ func (g *Engine) Rebase(genesis Genesis, inherited Inherited) []Change {
 	anew.Settle()
 	var changes []Change
 	for _, n := range g.log {
-		if now := anew.nodes[n.op.ID].verdict; !now.equal(n.verdict) {
-			changes = append(changes, Change{ID: n.op.ID, Old: n.verdict, New: now})
+		if now := anew.nodes[n.op.ID].verdict; !now.equal(*n.verdict) {
+			changes = append(changes, Change{ID: n.op.ID, Old: *n.verdict, New: *now})
 		}
 	}
 	slices.SortFunc(changes, func(a, b Change) int { return a.ID.Compare(b.ID) })
@@ -251,7 +251,7 @@ func (g *Engine) rewind(to int) {
 // takeBack makes a refused operation, which was let go, part of the evaluation again.
 func (g *Engine) takeBack(n *node) {
 	n.out = false
-	p := pin{node: n, judged: judgement{refused: n.verdict.Code}, why: n.verdict}
+	p := pin{node: n, judged: judgement{refused: n.verdict.Code}, why: *n.verdict}
 	for i := range g.marks {
 		if g.marks[i].at > n.at {
 			g.marks[i].loose = append(g.marks[i].loose, p)
@@ -273,24 +273,34 @@ func (g *Engine) extend(n *node) bool {
 	if judged.lost || judged.takes.any() && g.reasonsOpen() {
 		return false
 	}
-	n.decide(judged, Verdict{Code: judged.refused})
-	if n.judged.refused == "" {
-		n.decide(judged, Verdict{Code: Applied})
-		g.now.extend(n.op, &n.judged)
+	n.decide(&judged, Verdict{Code: judged.refused})
+	if judged.refused == "" {
+		n.decide(&judged, Verdict{Code: Applied})
+		g.now.extend(n.op, &judged)
 		g.heads = []domain.Hash{n.op.ID}
 		if len(g.window) >= g.markEvery {
 			g.setMark(n, nil)
 		}
 	}
-	g.untold = append(g.untold, Change{ID: n.op.ID, New: n.verdict})
+	g.untold = append(g.untold, Change{ID: n.op.ID, New: *n.verdict})
 	return true
 }
 
 // decide records what became of an operation.
-func (n *node) decide(j judgement, v Verdict) {
-	n.judged, n.verdict = j, v
+func (n *node) decide(j *judgement, v Verdict) {
+	n.judged = j
+	n.say(v)
 	n.admin = j.refused == "" && j.admin
 	n.idle = v.Code == Applied && j.idle
+}
+
+// applied is the verdict of most operations.
+var applied = &Verdict{Code: Applied}
+
+func (n *node) say(v Verdict) {
+	if n.verdict = &v; v.equal(*applied) {
+		n.verdict = applied
+	}
 }
 
 // evaluate computes the window anew, and adds what changed.
@@ -312,7 +322,7 @@ func (g *Engine) evaluate(changes []Change) []Change {
 	verdicts := all.verdicts(res)
 	for _, n := range g.fresh {
 		changes = append(changes, Change{ID: n.op.ID, New: verdicts[n.op.ID]})
-		n.verdict = verdicts[n.op.ID]
+		n.say(verdicts[n.op.ID])
 	}
 	told := len(changes)
 	g.calm = !res.contested
@@ -326,10 +336,10 @@ func (g *Engine) evaluate(changes []Change) []Change {
 		}
 		n.takers = res.takers[i]
 		v := verdicts[n.op.ID]
-		if !v.equal(n.verdict) {
-			changes = append(changes, Change{ID: n.op.ID, Old: n.verdict, New: v})
+		if !v.equal(*n.verdict) {
+			changes = append(changes, Change{ID: n.op.ID, Old: *n.verdict, New: v})
 		}
-		n.decide(*all.judged(i), v)
+		n.decide(all.judged(i), v)
 		g.calm = g.calm && (v.Code == Applied || v.Code.Refused() && !n.mayRevive())
 	}
 	slices.SortFunc(changes[told:], func(a, b Change) int { return a.ID.Compare(b.ID) })
@@ -368,8 +378,8 @@ func (g *Engine) renew(p *pin, window takers) (Change, bool) {
 			verdict = Verdict{Code: VoidAuthorityRevoked, By: g.first(by)}
 		}
 	}
-	old := p.verdict
-	p.verdict = verdict
+	old := *p.verdict
+	p.say(verdict)
 	return Change{ID: p.op.ID, Old: old, New: verdict}, !verdict.equal(old)
 }
 
@@ -447,13 +457,13 @@ func (g *Engine) setMark(head *node, past bitset) {
 	for i, p := range g.evaluated() {
 		n := p.node
 		if !wasLoose[n] {
-			p.judged, p.takers = n.judged, n.takers
+			p.judged, p.takers = *n.judged, n.takers
 		} else if p.later != nil {
 			p.takers = p.later
 		}
-		p.why, p.later = n.verdict, nil
+		p.why, p.later = *n.verdict, nil
 		inPast := n == head || past != nil && past.has(i) || past == nil && n.verdict.Code == Applied
-		n.judged, n.takers = judgement{}, nil
+		n.judged, n.takers = nil, nil
 		switch {
 		case inPast:
 		case n.mayRevive() && n.verdict.Code.Refused() && !wasLoose[n]:
@@ -514,7 +524,7 @@ func (g *Engine) Verdict(id domain.Hash) (Verdict, bool) {
 	if n == nil {
 		return Verdict{}, false
 	}
-	return n.verdict, true
+	return *n.verdict, true
 }
 
 // After lists operations that are not among those of have nor in the past of one, at most limit, in a causal order: what
@@ -647,7 +657,7 @@ func (g *Engine) Log(from, limit int) []Entry {
 	page := g.log[from:min(len(g.log), from+limit)]
 	out := make([]Entry, len(page))
 	for i, n := range page {
-		out[i] = Entry{Op: *n.op, Verdict: n.verdict, Sequence: uint64(from+i) + 1, NoEffect: n.idle}
+		out[i] = Entry{Op: *n.op, Verdict: *n.verdict, Sequence: uint64(from+i) + 1, NoEffect: n.idle}
 	}
 	return out
 }
@@ -656,6 +666,14 @@ func (g *Engine) Log(from, limit int) []Entry {
 func (g *Engine) Knows(who domain.PublicKey) bool {
 	_, known := g.now.members[who]
 	return known
+}
+
+// Sequence is the place of an operation in the log, from 1; 0 when it was never added.
+func (g *Engine) Sequence(id domain.Hash) uint64 {
+	if n := g.nodes[id]; n != nil {
+		return uint64(n.at) + 1
+	}
+	return 0
 }
 
 // Len is the number of operations added.

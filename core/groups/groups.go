@@ -90,7 +90,6 @@ type group struct {
 	engine      *governance.Engine
 	bare        *governance.Engine // with nothing inherited; nil until asked for
 	dag         *dag.DAG[held]
-	numbers     map[domain.Hash]uint64 // sequence of the log, by id
 	nonces      map[domain.PublicKey]uint64
 	late        map[domain.Hash]Late // claims that came late and that nobody vouched for
 	state       *governance.State    // as the rows have it; not changed any more

@@ -3,6 +3,7 @@ package groups_test
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"testing"
 	"time"
 
@@ -401,20 +402,41 @@ func BenchmarkReceive(b *testing.B) {
 	}
 }
 
-// BenchmarkRebuild is one start with a log of 10,000 operations; it reports the time per operation.
+// BenchmarkRebuild is one start with a log of 100,000 operations. It reports the memory that the group takes then, and the
+// size of the operations in the storage.
 func BenchmarkRebuild(b *testing.B) {
 	r := newRig(b)
-	const length = 10_000
+	const length = 100_000
+	stored := 0
 	for raws := history(b, r, length); len(raws) > 0; raws = raws[min(len(raws), 1000):] {
-		r.receive(raws[:min(len(raws), 1000)]...)
+		some := raws[:min(len(raws), 1000)]
+		r.receive(some...)
+		for _, raw := range some {
+			stored += len(raw)
+		}
 	}
+	r.service = nil
+	before := heap()
 	b.ResetTimer()
 	for range b.N {
 		r.restart()
 		_, err := r.service.Heads(b.Context(), r.genesis.Group)
 		require.NoError(b, err)
 	}
-	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/length, "ns/operation")
+	b.StopTimer()
+	b.ReportMetric((heap()-before)/(1<<20), "MiB-memory")
+	b.ReportMetric(float64(stored)/(1<<20), "MiB-stored")
+	b.ReportMetric(float64(b.Elapsed().Milliseconds())/float64(b.N), "ms/start")
+	runtime.KeepAlive(r.service)
+}
+
+// heap is the bytes in use.
+func heap() float64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return float64(m.HeapAlloc)
 }
 
 func history(b *testing.B, r *rig, length int) [][]byte {

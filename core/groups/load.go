@@ -105,6 +105,9 @@ func (s *Service) load(ctx context.Context, g *group) error {
 		if err == nil {
 			err = g.engine.Restore(op)
 		}
+		if place := g.engine.Sequence(op.ID); err == nil && place != k.Sequence {
+			err = errkind.Corrupt.Errorf("operation %s has the place %d", op.ID, place)
+		}
 		if unsettled++; err == nil && unsettled%settleEvery == 0 {
 			g.engine.Settle()
 		}
@@ -112,7 +115,7 @@ func (s *Service) load(ctx context.Context, g *group) error {
 			return errkind.Corrupt.Errorf("log of group %s, entry %d: %w", g.id, k.Sequence, err)
 		}
 		g.dag.Restore(op.ID, op.Parents)
-		g.took(op, k.Sequence)
+		g.took(op)
 		return nil
 	})
 	if err != nil {
@@ -149,14 +152,12 @@ func (g *group) begin(genesis wire.GroupGenesis, inherited governance.Inherited)
 	g.provisional, g.conflict, g.late = false, nil, make(map[domain.Hash]Late)
 	g.engine = governance.NewEngine(beginning(genesis), inherited)
 	g.dag = dag.New[held](dag.Limits{Entries: maxPending, Bytes: maxPendingBytes, Parents: wire.MaxGroupOpParents})
-	g.numbers = make(map[domain.Hash]uint64)
 	g.nonces = make(map[domain.PublicKey]uint64)
 	g.state = g.engine.State()
 }
 
 // took remembers an operation that is in the log.
-func (g *group) took(op governance.Op, sequence uint64) {
-	g.numbers[op.ID] = sequence
+func (g *group) took(op governance.Op) {
 	g.nonces[op.Author] = max(g.nonces[op.Author], op.Nonce)
 }
 
@@ -181,7 +182,7 @@ func readOp(group domain.GroupID, raw []byte) (governance.Op, error) {
 func (s *Service) raw(ctx context.Context, g *group, ids []domain.Hash) ([][]byte, error) {
 	var keys []store.GroupOpKey
 	for _, id := range ids {
-		if sequence, known := g.numbers[id]; known {
+		if sequence := g.engine.Sequence(id); sequence > 0 {
 			keys = append(keys, store.GroupOpKey{Group: g.id, Sequence: sequence})
 		}
 	}

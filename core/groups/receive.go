@@ -157,7 +157,7 @@ func (t *taking) take(ready []dag.Entry[held], newest domain.Hash) error {
 func (t *taking) log(h held) {
 	sequence := uint64(t.g.engine.Len())
 	store.GroupOpLog.Put(t.batch, store.GroupOpKey{Group: t.g.id, Sequence: sequence}, h.raw)
-	t.g.took(h.op, sequence)
+	t.g.took(h.op)
 	t.taken = append(t.taken, h)
 	t.watch(h.op)
 	t.nonces[h.op.Author] = t.g.nonces[h.op.Author]
