@@ -668,6 +668,14 @@ func (g *Engine) Knows(who domain.PublicKey) bool {
 	return known
 }
 
+// Parents of an operation; nil when it was never added. The caller does not change them.
+func (g *Engine) Parents(id domain.Hash) []domain.Hash {
+	if n := g.nodes[id]; n != nil {
+		return n.op.Parents
+	}
+	return nil
+}
+
 // Sequence is the place of an operation in the log, from 1; 0 when it was never added.
 func (g *Engine) Sequence(id domain.Hash) uint64 {
 	if n := g.nodes[id]; n != nil {

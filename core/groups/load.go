@@ -114,7 +114,6 @@ func (s *Service) load(ctx context.Context, g *group) error {
 		if err != nil {
 			return errkind.Corrupt.Errorf("log of group %s, entry %d: %w", g.id, k.Sequence, err)
 		}
-		g.dag.Restore(op.ID, op.Parents)
 		g.took(op)
 		return nil
 	})
@@ -151,9 +150,36 @@ func (g *group) begin(genesis wire.GroupGenesis, inherited governance.Inherited)
 	g.genesis, g.inherited, g.parent, g.bare = genesis, inherited, nil, nil
 	g.provisional, g.conflict, g.late = false, nil, make(map[domain.Hash]Late)
 	g.engine = governance.NewEngine(beginning(genesis), inherited)
-	g.dag = dag.New[held](dag.Limits{Entries: maxPending, Bytes: maxPendingBytes, Parents: wire.MaxGroupOpParents})
+	g.dag = newDAG()
 	g.nonces = make(map[domain.PublicKey]uint64)
 	g.state = g.engine.State()
+}
+
+func newDAG() *dag.DAG[held] {
+	return dag.New[held](dag.Limits{Entries: maxPending, Bytes: maxPendingBytes, Parents: wire.MaxGroupOpParents})
+}
+
+// await adds an operation to those on their way. Of the log, only what is a parent is in the DAG.
+func (g *group) await(h held, source string) (dag.Added, error) {
+	for _, id := range h.op.Parents {
+		if g.logged(id) {
+			g.dag.Restore(id, nil)
+		}
+	}
+	return g.dag.Add(dag.Entry[held]{ID: h.op.ID, Parents: h.op.Parents, Payload: h}, source, len(h.raw))
+}
+
+// logged reports whether an operation is in the log.
+func (g *group) logged(id domain.Hash) bool { return g.engine.Sequence(id) > 0 }
+
+// here reports whether an operation is in the log, or waits.
+func (g *group) here(id domain.Hash) bool { return g.logged(id) || g.dag.Status(id) != dag.Absent }
+
+// trim forgets in the DAG what is in the log, when nothing waits.
+func (g *group) trim() {
+	if n := g.dag.Counts(); n.Ready+n.Pending == 0 && n.Applied > maxPending {
+		g.dag = newDAG()
+	}
 }
 
 // took remembers an operation that is in the log.
@@ -165,7 +191,7 @@ func (s *Service) loadPending(ctx context.Context, g *group) error {
 	return s.scanPending(ctx, g.id, func(op governance.Op, raw []byte) error {
 		g.nonces[op.Author] = max(g.nonces[op.Author], op.Nonce)
 		// Whoever sent it is forgotten; all that was left over counts as one source's.
-		_, err := g.dag.Add(dag.Entry[held]{ID: op.ID, Parents: op.Parents, Payload: held{op, raw}}, "", len(raw))
+		_, err := g.await(held{op, raw}, "")
 		return err
 	})
 }

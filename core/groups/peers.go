@@ -4,7 +4,6 @@ import (
 	"context"
 	"slices"
 
-	"github.com/calimero-go/core/core/dag"
 	"github.com/calimero-go/core/core/governance"
 	"github.com/calimero-go/core/core/wire"
 	"github.com/calimero-go/core/plugin-sdk/domain"
@@ -43,7 +42,7 @@ func (s *Service) Examine(ctx context.Context, id domain.GroupID, raw []byte) (x
 		x.Fault = op.Claim.Fault
 	}
 	err = s.with(ctx, id, func(g *group) error {
-		x.Known = g.dag.Status(op.ID) != dag.Absent
+		x.Known = g.here(op.ID)
 		x.Stranger = !g.engine.Knows(op.Author) && (op.Claim == nil || !g.engine.Knows(op.Claim.Inviter)) &&
 			g.engine.Try(op) != governance.Applied
 		return nil
@@ -55,7 +54,7 @@ func (s *Service) Examine(ctx context.Context, id domain.GroupID, raw []byte) (x
 func (s *Service) Lacks(ctx context.Context, id domain.GroupID, ids []domain.Hash) (lacks []domain.Hash, err error) {
 	err = s.with(ctx, id, func(g *group) error {
 		for _, op := range ids {
-			if !op.IsZero() && g.dag.Status(op) == dag.Absent {
+			if !op.IsZero() && !g.here(op) {
 				lacks = append(lacks, op)
 			}
 		}
@@ -70,7 +69,7 @@ func (s *Service) Frontier(ctx context.Context, id domain.GroupID) (frontier []d
 	err = s.with(ctx, id, func(g *group) error {
 		frontier = slices.DeleteFunc(g.engine.Tips(), func(op domain.Hash) bool {
 			verdict, _ := g.engine.Verdict(op)
-			return verdict.Code.Refused() && len(g.dag.Parents(op)) > 0
+			return verdict.Code.Refused() && len(g.engine.Parents(op)) > 0
 		})
 		members = len(g.state.Members)
 		return nil
@@ -95,7 +94,7 @@ func (s *Service) Within(ctx context.Context, id domain.GroupID, have, ops []dom
 			if slices.Contains(ops, next) {
 				within = append(within, next)
 			}
-			queue = append(queue, g.dag.Parents(next)...)
+			queue = append(queue, g.engine.Parents(next)...)
 		}
 		return nil
 	})

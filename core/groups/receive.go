@@ -82,7 +82,7 @@ func (s *Service) Receive(ctx context.Context, id domain.GroupID, source string,
 // has reports whether an operation is in the log, before the cost of its signature.
 func (g *group) has(signed wire.SignedGroupOp) (domain.Hash, bool) {
 	id, err := signed.ContentHash()
-	return id, err == nil && g.dag.Status(id) == dag.Applied
+	return id, err == nil && g.logged(id)
 }
 
 // taking is a set of operations on its way into a group.
@@ -109,7 +109,10 @@ func (s *Service) begin(g *group) *taking {
 
 // add takes one operation, and those that waited for it.
 func (t *taking) add(h held, source string) error {
-	added, err := t.g.dag.Add(dag.Entry[held]{ID: h.op.ID, Parents: h.op.Parents, Payload: h}, source, len(h.raw))
+	if t.g.logged(h.op.ID) {
+		return nil
+	}
+	added, err := t.g.await(h, source)
 	if err != nil || added.Known {
 		return err
 	}
@@ -187,6 +190,7 @@ func (t *taking) commit(ctx context.Context) (err error) {
 		}
 	}
 	t.g.state = now
+	t.g.trim()
 	t.s.meets(t.g)
 	t.tell()
 	return nil
@@ -232,13 +236,13 @@ func (t *taking) receipt(r *Receipt) {
 	if r.Err != nil || r.ID.IsZero() {
 		return
 	}
-	switch t.g.dag.Status(r.ID) {
-	case dag.Applied:
+	switch {
+	case t.g.logged(r.ID):
 		if r.Outcome != Duplicate {
 			r.Outcome = Taken
 		}
 		r.Verdict, _ = t.g.engine.Verdict(r.ID)
-	case dag.Absent:
+	case t.g.dag.Status(r.ID) == dag.Absent:
 		if r.Err = t.failed[r.ID]; r.Err == nil {
 			r.Err = errkind.Exhausted.Errorf("operation %s waits for parents, and too many do", r.ID)
 		}
