@@ -29,8 +29,8 @@ endif
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build run test unit e2e converge writers soak govern laws race conformance bench fuzz proto apps clean \
-	check fmt-check vet lint proto-check tidy-check imports-check apps-check
+.PHONY: help build run test unit e2e converge writers soak govern govern-laws laws race conformance bench fuzz proto apps \
+	clean check fmt-check vet lint proto-check tidy-check imports-check apps-check
 
 help: ## print this
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z0-9-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' Makefile
@@ -69,6 +69,10 @@ soak: build ## run three real nodes under mixed load for MINUTES, and look for w
 
 govern: ## run SEEDS random histories of groups from seed FROM, 2 to 5 nodes on a bad network, and say which did not converge
 	@$(GO) run ./tests/govern/run -seeds $(SEEDS) -from $(FROM) $(ARGS)
+
+govern-laws: ## the rule of groups over 12,000 random histories in memory and 10,000 on nodes, with the race detector (up to an hour)
+	SCALE=full $(GO) test -race -count=1 -timeout 90m -run 'TestConvergence|TestLinear|TestVectors|TestLongLog' ./core/governance
+	@$(GO) run -race ./tests/govern/run -seeds 10000 -from $(FROM) $(ARGS)
 
 laws: ## the state engine's laws over 100,000 cases each and guests' roots over 10,000 calls (up to an hour)
 	SCALE=full $(GO) test -count=1 -timeout 90m ./plugin-sdk/crdt/engine ./tests/converge
