@@ -5,10 +5,13 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"strings"
+	stdsync "sync"
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 
 	"github.com/calimero-go/core/core/identity"
@@ -192,7 +195,8 @@ func keyBytes(k domain.PublicKey) []byte { return k[:] }
 func TestReferenceRequests(t *testing.T) {
 	t.Parallel()
 	l := newLAN(t)
-	n := newNode(t, l, 0, 3, setup{})
+	reg := prometheus.NewRegistry()
+	n := newNode(t, l, 0, 3, setup{options: func(o *sync.Options) { o.Registerer = reg }})
 	id := n.write(t, "one")
 	for _, member := range []int{1, 2} { // one of them has the greater key, one the lesser, or both alike
 		p := dialReference(t, l.join(fmt.Sprint("peer-", member)), n)
@@ -223,6 +227,9 @@ func TestReferenceRequests(t *testing.T) {
 		after, ok := p.ask(ctxID, party, wire.DagHeadsRequest{Context: ctxID}).(wire.Message)
 		require.True(t, ok, "the stream is still good")
 		require.IsType(t, wire.DagHeadsResponse{}, after.Payload)
+	}
+	for what, times := range map[string]float64{"snapshot": 4, "hash_comparison": 4, "level_wise": 2} {
+		require.Equal(t, times, counted(t, reg, "calimero_sync_unsupported_total", what), what)
 	}
 	row, _, err := n.identity.Get(t.Context(), ctxID, keyOf(1).Public())
 	require.NoError(t, err)
@@ -308,7 +315,11 @@ func TestSnapshotsAreNotSupported(t *testing.T) {
 	require.NoError(t, b.Commit(t.Context()))
 	old.history.mu.Unlock()
 	old.write(t, "after")
-	late := newNode(t, l, 1, 2, setup{})
+	var log lockedBuffer
+	reg := prometheus.NewRegistry()
+	late := newNode(t, l, 1, 2, setup{options: func(o *sync.Options) {
+		o.Logger, o.Registerer = slog.New(slog.NewTextHandler(&log, nil)), reg
+	}})
 	eventually(t, "the status says so", long, func() bool {
 		s, _ := late.m.Status(ctxID)
 		return s.Err != nil && errkind.Of(s.Err) == errkind.Unsupported
@@ -316,4 +327,40 @@ func TestSnapshotsAreNotSupported(t *testing.T) {
 	err := late.m.Sync(t.Context(), ctxID)
 	require.ErrorIs(t, err, errkind.Unsupported)
 	require.ErrorContains(t, err, "snapshot")
+	require.Contains(t, log.String(), "level=ERROR msg=\"the context cannot be synchronised by deltas\"")
+	require.Contains(t, log.String(), "needs a snapshot, which this version does not transfer: use a peer that has the whole history")
+	require.Positive(t, counted(t, reg, "calimero_sync_unsupported_total", "snapshot"))
+}
+
+// lockedBuffer is a log that is read while it is written.
+type lockedBuffer struct {
+	mu stdsync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// counted is the value of a counter with one label; 0 when nothing was counted.
+func counted(t *testing.T, reg *prometheus.Registry, name, label string) float64 {
+	t.Helper()
+	all, err := reg.Gather()
+	require.NoError(t, err)
+	for _, family := range all {
+		for _, m := range family.GetMetric() {
+			if family.GetName() == name && m.GetLabel()[0].GetValue() == label {
+				return m.GetCounter().GetValue()
+			}
+		}
+	}
+	return 0
 }

@@ -16,7 +16,7 @@ import (
 
 // lan is a bridge with a network namespace for each node. The test reaches all of them by the bridge's own address.
 type lan struct {
-	t      *testing.T
+	t      testing.TB
 	name   string // of the bridge; the namespaces are this and a number
 	subnet string // the first three numbers of all addresses
 }
@@ -25,7 +25,7 @@ type lan struct {
 var lans atomic.Int32
 
 // newLAN makes the namespaces. Where that is not permitted the test is skipped.
-func newLAN(t *testing.T, nodes int) *lan {
+func newLAN(t testing.TB, nodes int) *lan {
 	t.Helper()
 	if _, err := exec.LookPath("ip"); err != nil || os.Getuid() != 0 {
 		t.Skip("network namespaces need root and the program ip")
