@@ -209,7 +209,7 @@ func compare(t *rapid.T, g *dag.DAG[int], m *model) {
 	}
 	cost := 0
 	for _, parents := range m.waiting {
-		cost += 10 + 32*len(parents) + 256
+		cost += 10 + 512*len(parents) + 256
 	}
 	require.Equal(t, dag.Counts{
 		Applied: len(m.applied), Ready: len(ready), Pending: len(m.waiting) - len(ready), WaitingBytes: cost,

@@ -24,8 +24,8 @@ const (
 // fetches a long history from its end backwards still arrives at the beginning: what was evicted is missing again and
 // fetched another time.
 type Limits struct {
-	// Entries and Bytes bound all that wait; 0 = DefaultEntries, DefaultBytes. An entry costs its size, 32 bytes for each
-	// parent, and 256.
+	// Entries and Bytes bound all that wait; 0 = DefaultEntries, DefaultBytes. An entry costs its size, 512 bytes for each
+	// parent, which is what the graph keeps of one that nobody has sent, and 256.
 	Entries, Bytes int
 	// SourceEntries and SourceBytes bound those of one source; 0 = a quarter of the above.
 	SourceEntries, SourceBytes int
@@ -53,9 +53,9 @@ func (l Limits) admit(id domain.Hash, cost, parents int) error {
 	return nil
 }
 
-const entryOverhead = 256
+const entryOverhead, parentOverhead = 256, 512
 
-func costOf(size, parents int) int { return max(size, 0) + parents*len(domain.Hash{}) + entryOverhead }
+func costOf(size, parents int) int { return max(size, 0) + parents*parentOverhead + entryOverhead }
 
 // evict brings the waiting entries back under the limits, after source got one more.
 func (g *DAG[P]) evict(source string) []domain.Hash {

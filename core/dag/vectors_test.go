@@ -185,7 +185,7 @@ func TestDeviations(t *testing.T) {
 		require.True(t, g.Restore(domain.Hash{6}, []domain.Hash{{5}}))
 		require.Empty(t, g.Missing())
 		require.Equal(t, []dag.Entry[string]{entry(7, 6)}, g.Ready())
-		require.Equal(t, dag.Counts{Applied: 1, Ready: 1, WaitingBytes: 256 + 32 + 1}, g.Counts())
+		require.Equal(t, dag.Counts{Applied: 1, Ready: 1, WaitingBytes: 256 + 512 + 1}, g.Counts())
 	})
 }
 
