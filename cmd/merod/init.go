@@ -52,7 +52,11 @@ func (i *initCommand) Run(c *cli) error {
 		fmt.Printf("Node is already initialized in %q\n", r.Dir)
 		return nil
 	}
-	fmt.Printf("Generated identity: PeerId(%q)\nGenerated group identity: ed25519:%s\n", r.PeerID, r.GroupKey)
+	if r.Kept {
+		fmt.Printf("Kept config.toml with its identity: PeerId(%q)\n", r.PeerID)
+	} else {
+		fmt.Printf("Generated identity: PeerId(%q)\nGenerated group identity: ed25519:%s\n", r.PeerID, r.GroupKey)
+	}
 	if r.BootstrapCode != "" {
 		fmt.Printf("One-time code for the first account, if it is not created from this machine: %s\n", r.BootstrapCode)
 	} else {

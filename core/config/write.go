@@ -139,6 +139,15 @@ func assign(to map[string]any, keys []string, value any) error {
 	return assign(next, keys[1:], value)
 }
 
+// Identity are the node's keys; nil when the file has none.
+func (f *NodeFile) Identity() *Identity {
+	if f.known.Identity == nil {
+		return nil
+	}
+	id, _, _ := f.known.Identity.decode() // validated before
+	return id
+}
+
 // Get is the value of a dotted key, as TOML types decode into any; nil if absent.
 func (f *NodeFile) Get(key string) any {
 	var at any = f.all

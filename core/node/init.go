@@ -35,10 +35,10 @@ type InitOptions struct {
 
 // InitResult is what init did.
 type InitResult struct {
-	// Dir is the node's folder. Existed: it was initialised before and is unchanged.
-	Dir     string
-	Existed bool
-	// PeerID and GroupKey of the new node.
+	// Dir is the node's folder. Existed: it was initialised before and is unchanged. Kept: it had a config.toml.
+	Dir           string
+	Existed, Kept bool
+	// PeerID and GroupKey of the new node; empty when a config.toml that was kept has none.
 	PeerID, GroupKey string
 	// BootstrapCode creates the first account from another machine; empty without an auth plugin.
 	BootstrapCode string
@@ -47,7 +47,8 @@ type InitResult struct {
 // BootstrapCodeFile, in the data folder of the auth plugin, holds the one-time code for the first root key.
 const BootstrapCodeFile = "bootstrap-code"
 
-// Init makes a node's folder: config.hcl, config.toml, plugins.lock. On an initialised folder it does nothing.
+// Init makes a node's folder: config.hcl, config.toml, plugins.lock. On an initialised folder it does nothing; a config.toml
+// alone, say of a script or of the Rust node, is kept.
 func Init(o InitOptions) (InitResult, error) {
 	dir := filepath.Join(o.Home, o.Name)
 	r := InitResult{Dir: dir}
@@ -75,7 +76,14 @@ func Init(o InitOptions) (InitResult, error) {
 }
 
 func makeNode(o InitOptions, dir, hcl string, r *InitResult) error {
-	if err := writeConfig(o, dir, hcl, r); err != nil {
+	file, err := nodeFile(&o, filepath.Join(dir, config.NodeFileName), r)
+	if err != nil {
+		return err
+	}
+	if err := writeConfig(o, hcl); err != nil {
+		return err
+	}
+	if err := file.Write(); err != nil {
 		return err
 	}
 	cfg, diags := config.Load(hcl, config.WithHome(o.Home), config.WithNode(o.Name))
@@ -100,12 +108,8 @@ func removeIfThere(path string) error {
 	return nil
 }
 
-func writeConfig(o InitOptions, dir, hcl string, r *InitResult) error {
-	id, err := config.NewIdentity()
-	if err != nil {
-		return err
-	}
-	r.PeerID, r.GroupKey = id.PeerID, id.Group.Public().String()
+// writeConfig writes config.hcl.
+func writeConfig(o InitOptions, hcl string) error {
 	auth := config.NoAuth
 	listen := hostPorts(o.ServerHosts, o.ServerPort)
 	plugins := []config.SeedPlugin{
@@ -118,19 +122,48 @@ func writeConfig(o InitOptions, dir, hcl string, r *InitResult) error {
 		plugins = append(plugins, config.SeedPlugin{Kind: "auth", Name: "local",
 			Path: filepath.Join(o.PluginDir, "merod-plugin-auth-local")})
 	}
-	if err := config.WriteFile(hcl, config.NewFile(config.Seed{
+	return config.WriteFile(hcl, config.NewFile(config.Seed{
 		Name: o.Name, Home: o.Home, Listen: listen, Auth: auth, SwarmPort: o.SwarmPort, Plugins: plugins,
-	}), 0o600); err != nil {
-		return err
+	}), 0o600)
+}
+
+// nodeFile is the config.toml of a new node: the one that is there, which somebody has put there for it and has the node's
+// keys, or a new one. What it says of tokens holds for o.
+func nodeFile(o *InitOptions, path string, r *InitResult) (*config.NodeFile, error) {
+	file, diags := config.LoadNodeFile(path)
+	if err := diags.Err(); err != nil {
+		return nil, fmt.Errorf("Failed to load existing configuration: %w", err) //nolint:staticcheck // the reference's text
 	}
-	f, err := config.NewNodeFile(filepath.Join(dir, config.NodeFileName), config.NodeFileSeed{
-		Identity: id, Listen: listen, Swarm: config.SwarmAddresses(o.SwarmHosts, o.SwarmPort), Bootstrap: o.BootNodes,
-		Embedded: o.Embedded, ReadOnly: o.ReadOnly, MDNS: o.MDNS, AdvertiseAddress: o.AdvertiseAddress,
-	})
+	var err error
+	switch r.Kept = file != nil; {
+	case r.Kept && o.Embedded:
+		file, err = file.Set("server.auth_mode='embedded'")
+	case r.Kept:
+		o.Embedded = file.Get("server.auth_mode") == "embedded"
+	default:
+		file, err = newNodeFile(o, path)
+	}
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return f.Write()
+	if id := file.Identity(); id != nil {
+		r.PeerID = id.PeerID
+		if id.GroupGiven {
+			r.GroupKey = id.Group.Public().String()
+		}
+	}
+	return file, nil
+}
+
+func newNodeFile(o *InitOptions, path string) (*config.NodeFile, error) {
+	id, err := config.NewIdentity()
+	if err != nil {
+		return nil, err
+	}
+	return config.NewNodeFile(path, config.NodeFileSeed{
+		Identity: id, Listen: hostPorts(o.ServerHosts, o.ServerPort), Swarm: config.SwarmAddresses(o.SwarmHosts, o.SwarmPort),
+		Bootstrap: o.BootNodes, Embedded: o.Embedded, ReadOnly: o.ReadOnly, MDNS: o.MDNS, AdvertiseAddress: o.AdvertiseAddress,
+	})
 }
 
 func hostPorts(hosts []string, port uint16) []string {

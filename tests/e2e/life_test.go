@@ -270,3 +270,31 @@ func TestInit(t *testing.T) {
 		})
 	}
 }
+
+// TestInit_KeepsTheNodeFile: a config.toml that somebody has put into the folder has the node's keys.
+func TestInit_KeepsTheNodeFile(t *testing.T) {
+	t.Parallel()
+	n := harness.Make(t, harness.Options{Identity: true})
+	toml := filepath.Join(n.Dir, "config.toml")
+	before, err := os.ReadFile(toml)
+	require.NoError(t, err)
+	require.NoError(t, os.Remove(n.Config))
+	require.NoError(t, os.Remove(filepath.Join(n.Dir, "plugins.lock")))
+	out, err := n.Init(t.Context(), "--server-port", "1", "--server-host", "127.0.0.1")
+	require.NoError(t, err, out)
+	require.Contains(t, out, "Kept config.toml")
+	after, err := os.ReadFile(toml)
+	require.NoError(t, err)
+	require.Equal(t, string(before), string(after))
+	require.NoError(t, n.Start(t.Context()))
+	require.Contains(t, out, n.Swarm().PeerID)
+
+	require.NoError(t, n.Kill())
+	require.NoError(t, os.Remove(n.Config))
+	out, err = n.Init(t.Context(), "--auth-mode", "embedded")
+	require.NoError(t, err, out)
+	require.Contains(t, out, "One-time code")
+	require.NoError(t, n.Start(t.Context()))
+	_, err = n.Install(t.Context(), n.Client(), "kv")
+	requireStatus(t, err, http.StatusUnauthorized)
+}
