@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"time"
 
 	"github.com/calimero-go/core/core/wire"
 	"github.com/calimero-go/core/plugin-sdk/domain"
@@ -77,8 +78,10 @@ func (r *referenceStream) answer(ctx context.Context, msg wire.StreamMessage) er
 	}
 	kind, what := unsupportedRequest(init.Payload)
 	r.m.metrics.unsupported.WithLabelValues(kind).Inc()
-	r.m.log.Warn("a peer asks for what this version does not have; it can catch up by deltas", "peer", r.Peer(),
-		"context", init.Context, "request", what)
+	if r.m.asked.due(request{r.Peer(), init.Context, kind}, time.Now()) {
+		r.m.log.Warn("a peer asks for what this version does not have; it can catch up by deltas", "peer", r.Peer(),
+			"context", init.Context, "request", what)
+	}
 	return errkind.Unsupported.Errorf("%s", what)
 }
 

@@ -102,6 +102,7 @@ type Manager struct {
 	places      chan struct{}
 	keys        flights
 	headers     headers
+	asked       reported // requests that cannot be served
 
 	tasks   actor.Tasks // while it serves
 	mu      stdsync.Mutex
