@@ -13,7 +13,8 @@ import (
 
 // Service has the identities and aliases of the node. All methods are safe for concurrent use.
 type Service struct {
-	db *store.DB
+	db   *store.DB
+	node *domain.PrivateKey // nil for none
 
 	mu      sync.Mutex
 	claimed map[store.AliasKey]struct{} // aliases in batches under way
