@@ -150,7 +150,7 @@ var edges = []edge{
 			wire.OpMemberRemoved{Member: admin.Public()}, wire.OpMemberRoleSet{Member: admin.Public(), Role: domain.RoleMember},
 			wire.OpMemberAdded{Member: admin.Public(), Role: domain.RoleReadOnly},
 		} {
-			r.refuses(r.genesis.Group, admin, body, governance.RefusedLastAdmin, "cannot remove the last admin of the group")
+			r.refuses(r.genesis.Group, admin, body, governance.RefusedLastAdmin, "last admin of the group")
 		}
 	}},
 	{17, "ReadOnly in the group, Admin above", "", func(t *testing.T, r *rig) {
@@ -173,7 +173,7 @@ var edges = []edge{
 		child := r.below(other)
 		r.issueIn(child, other, wire.OpContextRegistered{Context: room})
 		r.refuses(child, other, wire.OpContextVisibilitySet{Context: room, Creator: member.Public()}, governance.RefusedCreatorClaim,
-			"neither a direct admin nor the creator")
+			"only a direct group admin or context creator can set context visibility")
 	}},
 	{24, "a join of a member", "", func(t *testing.T, r *rig) {
 		r.issue(admin, wire.OpMemberAdded{Member: member.Public(), Role: domain.RoleMember})
@@ -243,13 +243,13 @@ var edges = []edge{
 	{41, "a stranger names itself the creator of a context", "refused: any key could take a context over", func(t *testing.T, r *rig) {
 		r.issue(admin, wire.OpContextRegistered{Context: room})
 		r.refuses(r.genesis.Group, stranger, wire.OpContextVisibilitySet{Context: room, Creator: stranger.Public()},
-			governance.RefusedCreatorClaim, "neither a direct admin nor the creator")
+			governance.RefusedCreatorClaim, "only a direct group admin or context creator can set context visibility")
 	}},
 	{42, "a removed member uses a capability that it had", "capabilities die with the member", func(t *testing.T, r *rig) {
 		r.manager()
 		r.issue(admin, wire.OpMemberRemoved{Member: member.Public()})
 		r.refuses(r.genesis.Group, member, wire.OpMemberAdded{Member: other.Public(), Role: domain.RoleMember},
-			governance.RefusedNoCapability, "nor held the capability")
+			governance.RefusedNoCapability, "requester lacks permission to add member in group")
 	}},
 	{43, "the role of this node's own identity is set", "its keys stay", func(t *testing.T, r *rig) {
 		key := store.GroupMemberKey{Group: r.genesis.Group, Member: admin.Public()}

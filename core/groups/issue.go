@@ -146,7 +146,7 @@ func (s *Service) make(g *group, key domain.PrivateKey, body wire.GroupOp) (held
 	}
 	code, err := s.try(g, unsigned)
 	if err == nil && code != governance.Applied {
-		err = refusal(g.id, code)
+		err = refused(g.id, code, body)
 	}
 	if err != nil {
 		return held{}, err

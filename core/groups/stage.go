@@ -78,7 +78,7 @@ func (s *Service) makeJoin(g *group, key domain.PrivateKey, body wire.GroupOp, e
 	case early && (code == governance.RefusedContextNotInGroup || code == governance.RefusedInviterLacks):
 		unsigned.Parents = nil
 	default:
-		return held{}, refusal(g.id, code)
+		return held{}, refused(g.id, code, body)
 	}
 	return g.sign(key, unsigned)
 }
