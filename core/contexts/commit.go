@@ -54,6 +54,8 @@ type staged struct {
 	rows, corrected []runtime.Row
 	// delta is nil when a call left no action.
 	delta *Published
+	// events of a migration, for subscribers.
+	events []Event
 }
 
 // put adds the context's own rows.

@@ -19,6 +19,7 @@ import (
 	"github.com/calimero-go/core/core/blobs"
 	"github.com/calimero-go/core/core/contexts"
 	"github.com/calimero-go/core/core/contexts/executor"
+	"github.com/calimero-go/core/core/groups"
 	"github.com/calimero-go/core/core/identity"
 	"github.com/calimero-go/core/core/store"
 	"github.com/calimero-go/core/core/wire"
@@ -146,10 +147,14 @@ func register(ctx context.Context, e *runtime.Execute, h runtime.Host) (*runtime
 	return &runtime.Result{Fault: &runtime.Fault{Kind: runtime.FaultMethod, Text: fmt.Sprintf("method %q not found", e.Method)}}, nil
 }
 
+// nodeKey is the node's own identity in groups.
+var nodeKey = domain.PrivateKey{0x42}
+
 // node is a manager over an in-memory store.
 type node struct {
 	*contexts.Client
 	db      *store.DB
+	groups  *groups.Service
 	storage *recorder
 	stop    func()
 	member  map[domain.ContextID]domain.PublicKey
@@ -258,7 +263,8 @@ func startOver(t *testing.T, rec *recorder, g guest, opts contexts.Options) *nod
 	x, err := executor.New(ctx, guestRuntime{guest: g}, executor.Options{Lanes: 8})
 	require.NoError(t, err)
 	opts.DB, opts.Executor, opts.Modules = db, x, modules{}
-	opts.Identity = identity.New(db)
+	opts.Identity = identity.NewNode(db, nodeKey)
+	opts.Groups = groups.New(groups.Options{DB: db})
 	opts.Blobs, err = blobs.Open(ctx, db, t.TempDir(), blobs.Options{})
 	require.NoError(t, err)
 	opts.Logger = slog.New(slog.DiscardHandler)
@@ -272,7 +278,7 @@ func startOver(t *testing.T, rec *recorder, g guest, opts contexts.Options) *nod
 		x.Close()
 	})
 	t.Cleanup(stop)
-	return &node{Client: a.Client(), db: db, storage: rec, stop: stop, member: make(map[domain.ContextID]domain.PublicKey)}
+	return &node{Client: a.Client(), db: db, groups: opts.Groups, storage: rec, stop: stop, member: make(map[domain.ContextID]domain.PublicKey)}
 }
 
 func (n *node) create(t *testing.T, app domain.ApplicationID) domain.ContextID {
@@ -281,6 +287,19 @@ func (n *node) create(t *testing.T, app domain.ApplicationID) domain.ContextID {
 	require.NoError(t, err)
 	n.member[r.Context] = r.Member
 	return r.Context
+}
+
+// govern makes operations in the own group of a context, by its creator.
+func (n *node) govern(t *testing.T, id domain.ContextID, bodies ...wire.GroupOp) {
+	t.Helper()
+	row, found, err := store.ContextIdentity.Get(t.Context(), n.db, store.IdentityKey{Context: id, Identity: n.member[id]})
+	require.NoError(t, err)
+	require.True(t, found)
+	for _, body := range bodies {
+		_, err := n.groups.Issue(t.Context(), domain.GroupID(id), *row.PrivateKey, body)
+		require.NoError(t, err)
+	}
+	n.GroupsChanged()
 }
 
 func (n *node) call(id domain.ContextID, method, input string) (*contexts.ExecuteResponse, error) {
@@ -460,9 +479,8 @@ func TestExecute_ReadOnlyMembersChangeNothing(t *testing.T) {
 	b := n.db.Batch()
 	store.ContextIdentity.Put(b, store.IdentityKey{Context: id, Identity: reader.Public()},
 		wire.ContextIdentity{PrivateKey: &reader, SenderKey: &reader})
-	store.GroupMember.Put(b, store.GroupMemberKey{Group: domain.GroupID(id), Member: reader.Public()},
-		wire.GroupMember{Role: domain.RoleReadOnly})
 	require.NoError(t, b.Commit(ctx))
+	n.govern(t, id, wire.OpMemberAdded{Member: reader.Public(), Role: domain.RoleReadOnly})
 	before := n.storage.commits()
 	_, err = n.Execute(ctx, contexts.ExecuteRequest{Context: id, Method: "set", Args: []byte("x"), Executor: reader.Public()})
 	require.NoError(t, err)
@@ -601,10 +619,8 @@ func TestXCalls_NeedAWriterInTheTarget(t *testing.T) {
 	t.Parallel()
 	n := startNode(t, register, contexts.Options{})
 	from, to := n.create(t, testApp), n.create(t, testApp)
-	b := n.db.Batch()
-	store.GroupMember.Put(b, store.GroupMemberKey{Group: domain.GroupID(to), Member: n.member[to]},
-		wire.GroupMember{Role: domain.RoleReadOnly})
-	require.NoError(t, b.Commit(context.Background()))
+	n.govern(t, to, wire.OpMemberAdded{Member: domain.PublicKey{1}, Role: domain.RoleAdmin},
+		wire.OpMemberRoleSet{Member: n.member[to], Role: domain.RoleReadOnly})
 	mutations, end := n.Subscribe(context.Background())
 	defer end()
 	_, err := n.call(from, "xcall", xcalls(t, runtime.XCall{Context: to, Function: "set", Params: []byte("hit")}))

@@ -13,12 +13,13 @@ import (
 
 // CreateRequest asks for a context.
 type CreateRequest struct {
+	// Application; in a group, that of the group takes its place.
 	Application domain.ApplicationID
 	// Seed makes the context id a function of it.
 	Seed *domain.Hash
 	// Group to register in; nil makes a group of the context's own.
 	Group *domain.GroupID
-	// IdentitySecret is the creator's private key; nil draws one.
+	// IdentitySecret is the creator's private key; nil is the node's own in a group, else a new one.
 	IdentitySecret *[32]byte
 	// Alias of the context.
 	Alias *string
@@ -32,14 +33,17 @@ type CreateResponse struct {
 	Member  domain.PublicKey
 }
 
-// create runs init and commits the whole context as one batch (governance.md §6.2): nothing of it exists before.
+// create runs init and commits the whole context as one batch (governance.md §6.2): nothing of it exists before, neither
+// here nor in a group.
 func (m *manager) create(ctx context.Context, req CreateRequest) (CreateResponse, error) {
-	if req.Group != nil {
-		return CreateResponse{}, m.refuseGroup(ctx, *req.Group)
-	}
-	member, err := creator(req.IdentitySecret)
+	member, err := m.creator(req)
 	if err != nil {
 		return CreateResponse{}, err
+	}
+	if req.Group != nil {
+		if req.Application, err = m.mayCreate(ctx, *req.Group, member.Public()); err != nil {
+			return CreateResponse{}, err
+		}
 	}
 	secret, err := m.newContextSecret(ctx, req.Seed)
 	if err != nil {
@@ -59,23 +63,17 @@ func (m *manager) create(ctx context.Context, req CreateRequest) (CreateResponse
 	return CreateResponse{Context: id, Member: member.Public()}, nil
 }
 
-// refuseGroup explains why a context cannot be made in a group yet.
-func (m *manager) refuseGroup(ctx context.Context, group domain.GroupID) error {
-	found, err := store.GroupMeta.Has(ctx, m.opts.DB, group)
-	if err != nil {
-		return err
+// creator is the key that a context is created with: the one given, in a group the node's own, else a new one.
+func (m *manager) creator(req CreateRequest) (domain.PrivateKey, error) {
+	switch node := m.opts.Identity.Node(); {
+	case req.IdentitySecret != nil:
+		return domain.PrivateKey(*req.IdentitySecret), nil
+	case req.Group == nil:
+		return domain.NewPrivateKey()
+	case node != nil:
+		return *node, nil
 	}
-	if !found {
-		return errkind.NotFound.Errorf("group not found")
-	}
-	return errkind.Unsupported.Errorf("this version creates a context only with a group of its own; leave groupId out")
-}
-
-func creator(secret *[32]byte) (domain.PrivateKey, error) {
-	if secret != nil {
-		return domain.PrivateKey(*secret), nil
-	}
-	return domain.NewPrivateKey()
+	return domain.PrivateKey{}, errkind.Precondition.Errorf("identity_secret required for group context creation")
 }
 
 // contextIDTries is how often a fresh id is drawn when the one before was taken.
@@ -123,8 +121,10 @@ func (m *manager) createLocked(ctx context.Context, e *entry, secret, member dom
 	}
 	b := m.opts.DB.Batch()
 	defer b.Abandon()
-	if err := m.putOwnGroup(ctx, b, secret, member, req); err != nil {
-		return err
+	if req.Group == nil {
+		if err := m.putOwnGroup(ctx, b, secret, member, req); err != nil {
+			return err
+		}
 	}
 	h := newHost(m, e)
 	defer h.discard()
@@ -134,6 +134,11 @@ func (m *manager) createLocked(ctx context.Context, e *entry, secret, member dom
 	}
 	st.put(b, e.id)
 	store.ContextConfig.Put(b, e.id, wire.ContextConfig{})
+	if req.Group != nil { // the last thing: the group is locked from here on
+		if err := m.register(ctx, b, e.id, member, req); err != nil {
+			return err
+		}
+	}
 	if err := b.Commit(context.WithoutCancel(ctx)); err != nil {
 		return err
 	}
@@ -176,16 +181,9 @@ func (m *manager) initState(ctx context.Context, b *store.Batch, e *entry, h *ho
 func (m *manager) putOwnGroup(ctx context.Context, b *store.Batch, secret, member domain.PrivateKey, req CreateRequest) error {
 	id, pk := domain.ContextID(secret.Public()), member.Public()
 	group := domain.GroupID(id)
-	ops := []wire.GroupOp{
-		wire.OpContextRegistered{Context: id},
-		wire.OpContextVisibilitySet{Context: id, Mode: domain.VisibilityOpen, Creator: pk},
-	}
-	if req.Alias != nil {
-		alias, err := domain.ParseAlias(*req.Alias)
-		if err != nil {
-			return errkind.Invalid.Errorf("alias %q: %w", *req.Alias, err)
-		}
-		ops = append(ops, wire.OpContextAliasSet{Context: id, Alias: string(alias)})
+	ops, err := registration(id, domain.VisibilityOpen, pk, req.Alias)
+	if err != nil {
+		return err
 	}
 	genesis, err := wire.GroupGenesis{
 		Kind: wire.GenesisCertified, Group: group, Creator: pk, Target: req.Application,

@@ -30,6 +30,9 @@ type entry struct {
 	// readOnly has the answers of manager.readOnly, rolesOf the generation of groups they hold for.
 	readOnly map[domain.PublicKey]bool
 	rolesOf  uint64
+	// goal is what goalOf answered, goalsOf the generation of groups it holds for.
+	goal    *goal
+	goalsOf uint64
 	// read has the rows a method read when nothing was known of them, to send ahead the next time.
 	read map[string][]runtime.Key
 }

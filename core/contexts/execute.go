@@ -183,6 +183,9 @@ func (m *manager) executeLocked(ctx context.Context, e *entry, c *call) (*outcom
 	if err := m.refresh(ctx, e); err != nil {
 		return nil, err
 	}
+	if err := m.upgradeOnAccess(ctx, e, c); err != nil {
+		return nil, err
+	}
 	app, found, err := store.Application.Get(ctx, m.opts.DB, e.meta.ApplicationID)
 	if err != nil {
 		return nil, err

@@ -80,9 +80,14 @@ func (e *entry) isNew() bool { return e.meta.RootHash.IsZero() && len(e.meta.Dag
 // copy.
 func (m *manager) commitReceived(ctx context.Context, b *store.Batch, e *entry, apply []*arrival, st staged, told func()) error {
 	var due []*handlersDue
+	marked := false
 	if len(apply) > 0 {
 		due = m.stageHandlers(b, e, apply)
 		st.put(b, e.id)
+		var err error
+		if marked, err = m.stageMarks(ctx, b, e, apply); err != nil {
+			return err
+		}
 	}
 	applied := make(map[domain.Hash]struct{}, len(apply))
 	for _, a := range apply {
@@ -114,6 +119,9 @@ func (m *manager) commitReceived(ctx context.Context, b *store.Batch, e *entry, 
 	m.metrics.bytes.Add(float64(b.Size()))
 	m.publishReceived(e, apply)
 	m.startDue(due)
+	if marked && m.opts.Migrated != nil {
+		m.opts.Migrated(e.id)
+	}
 	return nil
 }
 

@@ -76,6 +76,8 @@ type Options struct {
 	// OnDelta gets each delta that a call of this node committed, in the context's order, under the context's lock: it
 	// must not wait nor call back. It may not change what it gets.
 	OnDelta func(Published)
+	// Migrated is called after a delta of a peer that migrated a context's state; nil = nobody is told. It must not wait.
+	Migrated func(id domain.ContextID)
 	// Announce tells peers that a blob of a context is here, at its guest's wish; nil = nobody is told. It must not wait.
 	Announce func(ctx context.Context, id domain.ContextID, blob domain.BlobID, size uint64) error
 	// Now is the wall clock that received times are compared with; nil = the system's.

@@ -2,6 +2,7 @@ package contexts
 
 import (
 	"context"
+	"errors"
 
 	"github.com/calimero-go/core/core/store"
 	"github.com/calimero-go/core/core/wire"
@@ -10,9 +11,6 @@ import (
 	"github.com/calimero-go/core/plugin-sdk/runtime"
 )
 
-// maxGroupChain is how many groups, from a context's own upwards, are looked at for a membership (governance.md §5.2).
-const maxGroupChain = 16
-
 // groupOf is the group that owns a context; nil for none.
 func (m *manager) groupOf(ctx context.Context, id domain.ContextID) (*domain.GroupID, error) {
 	g, found, err := store.ContextGroup.Get(ctx, m.opts.DB, id)
@@ -20,22 +18,6 @@ func (m *manager) groupOf(ctx context.Context, id domain.ContextID) (*domain.Gro
 		return nil, err
 	}
 	return (*domain.GroupID)(&g), nil
-}
-
-// role is a member's role in a group: of the nearest membership from the group upwards. False for no member.
-func (m *manager) role(ctx context.Context, group domain.GroupID, member domain.PublicKey) (domain.MemberRole, bool, error) {
-	for range maxGroupChain {
-		row, found, err := store.GroupMember.Get(ctx, m.opts.DB, store.GroupMemberKey{Group: group, Member: member})
-		if err != nil || found {
-			return row.Role, found, err
-		}
-		parent, found, err := store.GroupParent.Get(ctx, m.opts.DB, group)
-		if err != nil || !found {
-			return 0, false, err
-		}
-		group = domain.GroupID(parent)
-	}
-	return 0, false, nil
 }
 
 // readOnly tells whether a member may not change a context. The answer is kept in e until groups change.
@@ -53,7 +35,7 @@ func (m *manager) readOnly(ctx context.Context, e *entry, member domain.PublicKe
 	}
 	ro := false
 	if group != nil {
-		role, found, err := m.role(ctx, *group, member)
+		role, found, err := m.opts.Groups.Role(ctx, *group, member)
 		if err != nil {
 			return false, err
 		}
@@ -78,7 +60,7 @@ func (m *manager) writerOf(ctx context.Context, id domain.ContextID) (domain.Pub
 		}
 		owned = true
 		if group != nil {
-			role, found, err := m.role(ctx, *group, k.Identity)
+			role, found, err := m.opts.Groups.Role(ctx, *group, k.Identity)
 			if err != nil {
 				return err
 			}
@@ -170,10 +152,7 @@ func (m *manager) delete(ctx context.Context, id domain.ContextID, requester *do
 	b := m.opts.DB.Batch()
 	defer b.Abandon()
 	if group != nil {
-		if err := m.mayDelete(ctx, *group, requester); err != nil {
-			return false, err
-		}
-		if err := m.detach(ctx, b, *group, id); err != nil {
+		if err := m.detach(ctx, b, *group, id, requester); err != nil {
 			return false, err
 		}
 	}
@@ -197,11 +176,39 @@ func (m *manager) delete(ctx context.Context, id domain.ContextID, requester *do
 	return true, nil
 }
 
+// detach takes a context that is deleted out of its group, for which it needs an admin. The group that was made for the
+// context alone goes from this node with it, and peers keep theirs; of another group they hear.
+func (m *manager) detach(ctx context.Context, b *store.Batch, group domain.GroupID, id domain.ContextID, requester *domain.PublicKey) error {
+	store.ContextGroup.Delete(b, id)
+	state, err := m.opts.Groups.State(ctx, group)
+	if errors.Is(err, errkind.NotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if !state.Contexts[id] {
+		return nil // it was detached, or the group deleted
+	}
+	if err := m.mayDelete(ctx, group, requester); err != nil {
+		return err
+	}
+	if group == domain.GroupID(id) && len(state.Contexts) == 1 {
+		return m.opts.Groups.Forget(ctx, b, group)
+	}
+	key, err := m.opts.Identity.GroupKey(ctx, group, *requester)
+	if err != nil {
+		return err
+	}
+	_, err = m.opts.Groups.Stage(ctx, b, group, key, wire.OpContextDetached{Context: id})
+	return err
+}
+
 func (m *manager) mayDelete(ctx context.Context, group domain.GroupID, requester *domain.PublicKey) error {
 	if requester == nil {
 		return errkind.Invalid.Errorf("requester required to delete a group context")
 	}
-	role, found, err := m.role(ctx, group, *requester)
+	role, found, err := m.opts.Groups.Role(ctx, group, *requester)
 	if err != nil {
 		return err
 	}
@@ -209,28 +216,4 @@ func (m *manager) mayDelete(ctx context.Context, group domain.GroupID, requester
 		return errkind.PermissionDenied.Errorf("%s is not an admin of group '%s'", requester, group.Debug())
 	}
 	return nil
-}
-
-// detach removes a context from its group. A group that was made for the context alone goes with it.
-func (m *manager) detach(ctx context.Context, b *store.Batch, group domain.GroupID, id domain.ContextID) error {
-	key := store.GroupContextKey{Group: group, Context: id}
-	store.GroupContext.Delete(b, key)
-	store.ContextGroup.Delete(b, id)
-	store.GroupContextVisibility.Delete(b, key)
-	store.GroupContextAlias.Delete(b, key)
-	if group != domain.GroupID(id) {
-		return nil
-	}
-	others := false
-	err := store.GroupContext.ScanKeys(ctx, m.opts.DB, wire.RowGroupContext.Prefix(group),
-		func(k store.GroupContextKey) error {
-			if others = k.Context != id; others {
-				return store.Stop
-			}
-			return nil
-		})
-	if err != nil || others {
-		return err
-	}
-	return m.opts.Groups.Forget(ctx, b, group)
 }

@@ -22,6 +22,7 @@ type metrics struct {
 	actions  *prometheus.CounterVec
 	xcalls   *prometheus.CounterVec
 	handlers *prometheus.CounterVec
+	upgrades *prometheus.CounterVec
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -53,8 +54,10 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		handlers: prometheus.NewCounterVec(opts("handlers_total", "Event handlers by outcome: ok or failed."),
 			[]string{"outcome"}),
 	}
+	m.upgrades = prometheus.NewCounterVec(opts("upgrades_on_access_total",
+		"Contexts that a call found behind their group's application, by outcome: ok or failed."), []string{"outcome"})
 	if reg != nil {
-		reg.MustRegister(m.depth, m.overload, m.panics, m.refused, m.commits, m.bytes, m.deltas, m.engine, m.received, m.roots, m.actions, m.xcalls, m.handlers)
+		reg.MustRegister(m.upgrades, m.depth, m.overload, m.panics, m.refused, m.commits, m.bytes, m.deltas, m.engine, m.received, m.roots, m.actions, m.xcalls, m.handlers)
 	}
 	return m
 }

@@ -325,7 +325,7 @@ func (m *manager) mayWrite(ctx context.Context, id domain.ContextID, author doma
 	if err != nil || group == nil {
 		return err
 	}
-	role, found, err := m.role(ctx, *group, author)
+	role, found, err := m.opts.Groups.Role(ctx, *group, author)
 	switch {
 	case err != nil:
 		return err

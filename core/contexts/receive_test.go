@@ -286,11 +286,10 @@ func TestReceive_Refusals(t *testing.T) {
 	deltas := out.deltas(t)
 	reader, member := domain.PublicKey{1}, a.member[id]
 	b := receiver(t, id, contexts.Options{})
-	group := domain.GroupID{7}
+	group := b.found(t, wire.OpMemberAdded{Member: reader, Role: domain.RoleReadOnly},
+		wire.OpMemberAdded{Member: member, Role: domain.RoleMember})
 	batch := b.db.Batch()
 	store.ContextGroup.Put(batch, id, wire.ID32(group))
-	store.GroupMember.Put(batch, store.GroupMemberKey{Group: group, Member: reader}, wire.GroupMember{Role: domain.RoleReadOnly})
-	store.GroupMember.Put(batch, store.GroupMemberKey{Group: group, Member: member}, wire.GroupMember{Role: domain.RoleMember})
 	require.NoError(t, batch.Commit(t.Context()))
 	requireOutcomes(t, b.receive(t, id, deltas[0]), contexts.Applied)
 	info, err := b.Get(t.Context(), id)
