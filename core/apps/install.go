@@ -105,6 +105,21 @@ func (s *Service) install(ctx context.Context, wasm []byte, record wire.Applicat
 	return id, nil
 }
 
+// Expect notes an application whose module is to come from a peer; one that is known stays as it is.
+func (s *Service) Expect(ctx context.Context, id domain.ApplicationID, bytecode domain.BlobID, source string) error {
+	if _, known, err := s.Get(ctx, id); err != nil || known {
+		return err
+	}
+	b := s.db.Batch()
+	store.Application.Put(b, id, wire.ApplicationRecord{
+		Bytecode: bytecode, Source: source, Package: wire.UnknownPackage, Version: wire.UnknownVersion,
+	})
+	if err := b.Commit(ctx); err != nil {
+		return fmt.Errorf("note application %s: %w", id, err)
+	}
+	return nil
+}
+
 // Complete makes an application of a record whose module came from a peer: the module is checked as at an installation,
 // and its size noted. A module that cannot run here is refused and removed, kind Invalid or Unsupported; the record stays.
 func (s *Service) Complete(ctx context.Context, id domain.ApplicationID) error {
