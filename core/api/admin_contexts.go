@@ -303,15 +303,6 @@ func (s *Server) inviteSpecializedNode(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (s *Server) capabilities(w http.ResponseWriter, r *http.Request) {
-	if _, ok := contextOf(w, r); !ok {
-		return
-	}
-	if s.validJSON(w, r, &schema.CapabilitiesRequest{}) {
-		unavailable(w, "changing capabilities of members")
-	}
-}
-
 func (s *Server) newIdentity(w http.ResponseWriter, r *http.Request) {
 	key, err := s.deps.Identity.NewIdentity(r.Context())
 	if err != nil {

@@ -16,9 +16,11 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/calimero-go/core/core/admin"
 	"github.com/calimero-go/core/core/apps"
 	"github.com/calimero-go/core/core/blobs"
 	"github.com/calimero-go/core/core/contexts"
+	"github.com/calimero-go/core/core/governance"
 	"github.com/calimero-go/core/core/identity"
 	"github.com/calimero-go/core/core/membership"
 	"github.com/calimero-go/core/core/wire"
@@ -92,6 +94,54 @@ type Identity interface {
 	ListAliases(ctx context.Context, kind wire.AliasKind, scope *domain.ContextID) ([]identity.Alias, error)
 }
 
+// Groups is what the API needs of groups; *admin.Service is one. A requester that is nil is the node's identity.
+type Groups interface {
+	Create(ctx context.Context, r admin.CreateRequest) (domain.GroupID, error)
+	Delete(ctx context.Context, id domain.GroupID, requester *domain.PublicKey) error
+	List(ctx context.Context, offset, limit uint64) ([]admin.Summary, error)
+	Info(ctx context.Context, id domain.GroupID) (admin.Info, error)
+	Sync(ctx context.Context, id domain.GroupID) (admin.Info, error)
+	Log(ctx context.Context, id domain.GroupID, offset, limit uint64) ([]governance.Entry, uint64, error)
+
+	Members(ctx context.Context, id domain.GroupID, offset, limit uint64) ([]admin.Member, domain.PublicKey, error)
+	AddMembers(ctx context.Context, id domain.GroupID, members []admin.Member, requester *domain.PublicKey) error
+	RemoveMembers(ctx context.Context, id domain.GroupID, members []domain.PublicKey, requester *domain.PublicKey) error
+	SetRole(ctx context.Context, id domain.GroupID, who domain.PublicKey, role domain.MemberRole, requester *domain.PublicKey) error
+	SetMemberAlias(ctx context.Context, id domain.GroupID, who domain.PublicKey, alias string, requester *domain.PublicKey) error
+	Capabilities(ctx context.Context, id domain.GroupID, who domain.PublicKey) (domain.GroupCapabilities, error)
+	SetCapabilities(ctx context.Context, id domain.GroupID, who domain.PublicKey, caps domain.GroupCapabilities, requester *domain.PublicKey) error
+
+	SetPolicy(ctx context.Context, id domain.GroupID, policy domain.UpgradePolicy, requester *domain.PublicKey) error
+	SetAlias(ctx context.Context, id domain.GroupID, alias string, requester *domain.PublicKey) error
+	SetDefaultCapabilities(ctx context.Context, id domain.GroupID, caps domain.GroupCapabilities, requester *domain.PublicKey) error
+	SetDefaultVisibility(ctx context.Context, id domain.GroupID, mode domain.VisibilityMode, requester *domain.PublicKey) error
+	SetTeePolicy(ctx context.Context, id domain.GroupID, policy wire.OpTeeAdmissionPolicySet, requester *domain.PublicKey) error
+	RemoveSubgroup(ctx context.Context, id, child domain.GroupID, requester *domain.PublicKey) error
+	RegisterKey(ctx context.Context, id domain.GroupID, key domain.PrivateKey) (domain.PublicKey, error)
+
+	Contexts(ctx context.Context, id domain.GroupID, offset, limit uint64) ([]admin.Context, error)
+	Detach(ctx context.Context, id domain.GroupID, c domain.ContextID, requester *domain.PublicKey) error
+	SetContextAlias(ctx context.Context, id domain.GroupID, c domain.ContextID, alias string, requester *domain.PublicKey) error
+	Visibility(ctx context.Context, id domain.GroupID, c domain.ContextID) (wire.GroupContextVisibility, error)
+	SetVisibility(ctx context.Context, id domain.GroupID, c domain.ContextID, mode domain.VisibilityMode, requester *domain.PublicKey) error
+	Allowlist(ctx context.Context, id domain.GroupID, c domain.ContextID) ([]domain.PublicKey, error)
+	ChangeAllowlist(ctx context.Context, id domain.GroupID, c domain.ContextID, add, remove []domain.PublicKey, requester *domain.PublicKey) error
+	GrantInContext(ctx context.Context, c domain.ContextID, grants []admin.Grant, signer domain.PublicKey) error
+	RevokeInContext(ctx context.Context, c domain.ContextID, grants []admin.Grant, signer domain.PublicKey) error
+
+	Invite(ctx context.Context, r admin.InviteRequest) (*membership.GroupInvitation, error)
+	CloseInvitation(ctx context.Context, inv wire.GroupInvitation, requester *domain.PublicKey) error
+	Join(ctx context.Context, inv membership.GroupInvitation) (membership.JoinedGroup, error)
+	JoinContext(ctx context.Context, id domain.GroupID, c domain.ContextID) (domain.PublicKey, error)
+}
+
+// Upgrades gives the contexts of groups another application; *upgrades.Service is one.
+type Upgrades interface {
+	Upgrade(ctx context.Context, id domain.GroupID, target domain.ApplicationID, migrate *string, requester *domain.PublicKey) (wire.GroupUpgradeStatus, error)
+	Status(ctx context.Context, id domain.GroupID) (*wire.GroupUpgrade, error)
+	Retry(ctx context.Context, id domain.GroupID, requester *domain.PublicKey) (wire.GroupUpgradeStatus, error)
+}
+
 // Sessions keeps SSE sessions over restarts (http-api.md §3.2); see StoredSessions.
 type Sessions interface {
 	Load(ctx context.Context, id uint64) (session []byte, found bool, err error)
@@ -109,6 +159,9 @@ type Deps struct {
 	Identity Identity
 	// Peers; nil = a node alone, which says so.
 	Peers Peers
+	// Groups and Upgrades; nil = a node without groups, which says so.
+	Groups   Groups
+	Upgrades Upgrades
 	// Gatherer is shown at /metrics; nil = no such route. Registerer gets the API's own metrics; nil = none.
 	Gatherer   prometheus.Gatherer
 	Registerer prometheus.Registerer

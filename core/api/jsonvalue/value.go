@@ -246,6 +246,18 @@ func (v Value) Unsigned(bits int) uint64 {
 	return 0
 }
 
+// Bool reads true or false.
+func (v Value) Bool() bool {
+	switch v.r.src[v.start] {
+	case 't':
+		return true
+	case 'f':
+		return false
+	}
+	v.unexpected("a boolean")
+	return false
+}
+
 // Each calls f for the items of an array.
 func (v Value) Each(f func(Value)) {
 	if v.r.src[v.start] != '[' {

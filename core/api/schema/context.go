@@ -1,6 +1,8 @@
 package schema
 
 import (
+	"encoding/json"
+
 	"github.com/calimero-go/core/core/api/jsonvalue"
 	"github.com/calimero-go/core/core/wire"
 	"github.com/calimero-go/core/plugin-sdk/domain"
@@ -220,6 +222,11 @@ func (r *CapabilitiesRequest) Read(o *jsonvalue.Object) {
 		})
 	}
 	o.Into("signer_id", &r.SignerID)
+}
+
+// MarshalJSON writes a pair.
+func (c MemberCapability) MarshalJSON() ([]byte, error) {
+	return json.Marshal([]any{c.Member, c.Capability})
 }
 
 func (c *MemberCapability) parse(text string) error {

@@ -102,6 +102,10 @@ const (
 	MaxSubstitute   = 100 // items
 	MaxCapabilities = 100 // items
 	MaxValidFor     = 31_536_000
+	MaxGroupAlias   = 64
+	MaxMembers      = 1000 // items; ours
+	MaxTeeValues    = 256  // items, each of MaxTeeValue bytes; ours
+	MaxTeeValue     = 256
 )
 
 // faults collects what is wrong.
