@@ -10,11 +10,13 @@ import (
 	"github.com/thejerf/suture/v4"
 
 	"github.com/calimero-go/core/core/actor"
+	"github.com/calimero-go/core/core/admin"
 	"github.com/calimero-go/core/core/contexts"
 	"github.com/calimero-go/core/core/membership"
 	"github.com/calimero-go/core/core/network"
 	"github.com/calimero-go/core/core/sync"
 	"github.com/calimero-go/core/core/transfer"
+	"github.com/calimero-go/core/core/upgrades"
 	"github.com/calimero-go/core/core/wire"
 	"github.com/calimero-go/core/plugin-sdk/domain"
 	"github.com/calimero-go/core/plugin-sdk/errkind"
@@ -29,6 +31,9 @@ type manager struct {
 	sync   *sync.Manager
 	blobs  *transfer.Service
 	apps   *provisioner
+	// flows and upgrades are how people govern groups.
+	flows    *admin.Service
+	upgrades *upgrades.Service
 }
 
 // newManager makes the NodeManager and gives the network its handlers; nothing runs yet.
@@ -54,6 +59,10 @@ func (n *Node) newManager() (*manager, error) {
 	}
 	m.blobs = transfer.New(options)
 	m.apps = newProvisioner(n.contexts, n.apps, m.blobs, m.sync.Retry, n.log)
+	m.flows = admin.New(admin.Options{DB: n.db, Groups: n.groups, Peers: groupPeers{m.groups, m}, Identity: n.identity, Logger: n.log})
+	m.upgrades = upgrades.New(upgrades.Options{
+		DB: n.db, Groups: n.groups, Contexts: n.contexts, Identity: n.identity, Provide: m.apps.provideNext, Logger: n.log,
+	})
 	return m, errors.Join(
 		n.network.SetValidator(m.validate),
 		n.network.SetStreamHandler(wire.SyncProtocol, network.StreamLimits{}, func(ctx context.Context, s *network.Stream) {
@@ -79,7 +88,7 @@ func (n *Node) groupKey() *domain.PrivateKey {
 // start runs the parts; the function returned stops them and waits.
 func (m *manager) start() (stop func()) {
 	tree := actor.NewSupervisor("node-manager", m.n.log, stopTime)
-	for _, s := range []suture.Service{m.groups, m.sync, m.apps, m} {
+	for _, s := range []suture.Service{m.groups, m.sync, m.apps, m.upgrades, m} {
 		tree.Add(s)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -201,6 +210,34 @@ func (m *manager) openBytecode(ctx context.Context, id domain.ContextID, blob do
 		return nil, errkind.NotFound.Errorf("blob %s is not the application of context %s", blob, id)
 	}
 	return m.n.blobs.Open(ctx, blob)
+}
+
+// groupPeers enters the contexts that come with a group, or are joined by it.
+type groupPeers struct {
+	*membership.Manager
+	m *manager
+}
+
+// JoinGroup joins a group, and synchronises the contexts that come with it.
+func (g groupPeers) JoinGroup(ctx context.Context, inv membership.GroupInvitation, joiner domain.PrivateKey) (membership.JoinedGroup, error) {
+	joined, err := g.Manager.JoinGroup(ctx, inv, joiner)
+	if err != nil {
+		return joined, err
+	}
+	for _, id := range joined.Contexts {
+		g.m.apps.want(id)
+		err = errors.Join(err, g.m.sync.Follow(ctx, id))
+	}
+	return joined, err
+}
+
+// JoinGroupContext joins a context of a group, and synchronises it.
+func (g groupPeers) JoinGroupContext(ctx context.Context, group domain.GroupID, id domain.ContextID, joiner domain.PrivateKey) error {
+	if err := g.Manager.JoinGroupContext(ctx, group, id, joiner); err != nil {
+		return err
+	}
+	g.m.apps.want(id)
+	return g.m.sync.Follow(ctx, id)
 }
 
 // streams are the network as the parts see it.

@@ -166,12 +166,18 @@ func (n *Node) openData(ctx context.Context) error {
 	n.db = store.Open(store.MetricsWrap(pluginhost.Storage(n.storage), n.reg), store.Options{Registerer: n.reg, Logger: n.log,
 		CacheBytes: int(n.cfg.Store.CacheBytes)})
 	n.identity = identity.New(n.db)
+	if key := n.groupKey(); key != nil {
+		n.identity = identity.NewNode(n.db, *key)
+	}
 	n.groups = groups.New(groups.Options{
 		DB: n.db, Logger: n.log,
 		// Nothing is made or taken before the NodeManager is there.
 		Publish: func(p groups.Published) { n.manager.groups.Published(p) },
-		Changed: func(id domain.GroupID, c []governance.Change) { n.manager.groups.Changed(id, c) },
-		Late:    func(l groups.Late) { n.manager.groups.Late(l) },
+		Changed: func(id domain.GroupID, c []governance.Change) {
+			n.manager.groups.Changed(id, c)
+			n.manager.upgrades.Changed(id)
+		},
+		Late: func(l groups.Late) { n.manager.groups.Late(l) },
 	})
 	var err error
 	if n.blobs, err = blobs.Open(ctx, n.db, n.cfg.Node.Blobs, blobs.Options{Logger: n.log}); err != nil {
@@ -196,7 +202,8 @@ func (n *Node) newActors() *contexts.Actor {
 		DB: n.db, Blobs: n.blobs, Identity: n.identity, Executor: n.executor, Groups: n.groups,
 		Modules: modules{n.apps},
 		XCall:   contexts.XCallPolicy(x.XCall), XCallDepth: x.XCallDepth, XCallCalls: x.XCallCount,
-		OnDelta: func(p contexts.Published) { n.manager.sync.Publish(p) },
+		OnDelta:  func(p contexts.Published) { n.manager.sync.Publish(p) },
+		Migrated: func(id domain.ContextID) { n.manager.upgrades.Migrated(id) },
 		Announce: func(ctx context.Context, id domain.ContextID, blob domain.BlobID, size uint64) error {
 			return n.network.Provide(ctx, network.BlobKey{Context: id, Blob: blob}, size)
 		},

@@ -143,3 +143,23 @@ func (p *provisioner) provide(ctx context.Context, id domain.ContextID) error {
 	}
 	return p.apps.Complete(ctx, info.Application)
 }
+
+// provideNext gets the application that a context's group wants it to run, and that it does not run yet.
+func (p *provisioner) provideNext(ctx context.Context, id domain.ContextID, next domain.ApplicationID, bytecode domain.BlobID) error {
+	if err := p.apps.Expect(ctx, next, bytecode, "calimero://context/"+id.String()); err != nil {
+		return err
+	}
+	app, found, err := p.apps.Get(ctx, next)
+	if err != nil || !found || app.Size > 0 {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, provideTime)
+	defer cancel()
+	if err := p.blobs.Fetch(ctx, id, app.Bytecode); err != nil {
+		return err
+	}
+	return p.apps.Complete(ctx, next)
+}
+
+// provideTime bounds one try to get the application of an upgrade.
+const provideTime = time.Minute

@@ -71,7 +71,7 @@ func (n *Node) newServer(guard *authroutes.Service) (*api.Server, error) {
 	c := n.cfg.Server
 	deps := api.Deps{
 		Contexts: replica{n.contexts, n.manager}, Apps: n.apps, Blobs: n.blobs, Identity: n.identity, Registerer: n.reg,
-		Peers: replica{n.contexts, n.manager},
+		Peers: replica{n.contexts, n.manager}, Groups: n.manager.flows, Upgrades: n.manager.upgrades,
 		Ready: func(context.Context) error { return n.ready() }, Sessions: api.StoredSessions(n.db),
 		Guard: guard.Guard, Logger: n.log,
 		MaySubscribe: func(ctx context.Context, id domain.ContextID) bool {
