@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/calimero-go/core/core/api/schema"
 	"github.com/calimero-go/core/plugin-sdk/domain"
@@ -413,6 +414,8 @@ type identityCommand struct {
 	List     identityList     `cmd:"" aliases:"ls" help:"List the identities of a context."`
 	Generate identityGenerate `cmd:"" aliases:"new" help:"Draw a new identity of the node."`
 	Use      identityUse      `cmd:"" help:"Use an identity when no other is named (the alias default)."`
+	Grant    identityGrant    `cmd:"" help:"Give a member a capability in a context."`
+	Revoke   identityRevoke   `cmd:"" help:"Take a capability in a context from a member."`
 
 	Alias identityAliasCommand `cmd:"" help:"Names of identities in a context, on this node."`
 }
@@ -457,4 +460,53 @@ func (identityGenerate) Run(ctx context.Context, c *cli) error {
 	return show(c, answer, []string{"IDENTITY"}, func(i schema.NewIdentity) [][]string {
 		return [][]string{{i.PublicKey.String()}}
 	})
+}
+
+// contextCapability is what a member may do in a context.
+type contextCapability struct {
+	inContext
+	Member     string `arg:"" help:"Member: key or alias."`
+	Capability string `arg:"" help:"ManageApplication, ManageMembers or Proxy."`
+	As         string `help:"Identity whose right it is: key or alias; default: the one in use, or the node's own."`
+}
+
+type (
+	identityGrant  struct{ contextCapability }
+	identityRevoke struct{ contextCapability }
+)
+
+func (g *identityGrant) Run(ctx context.Context, c *cli) error { return g.change(ctx, c, "grant") }
+
+func (r *identityRevoke) Run(ctx context.Context, c *cli) error { return r.change(ctx, c, "revoke") }
+
+func (i *contextCapability) change(ctx context.Context, c *cli, verb string) error {
+	name, err := capabilityName(i.Capability)
+	if err != nil {
+		return err
+	}
+	n, id, err := c.inContext(ctx, i.Context)
+	if err != nil {
+		return err
+	}
+	member, err := n.identity(ctx, id, i.Member)
+	if err != nil {
+		return err
+	}
+	signer, err := n.identity(ctx, id, i.As)
+	if err != nil {
+		return err
+	}
+	return c.change(ctx, n, http.MethodPost, "/admin-api/contexts/"+id.String()+"/capabilities/"+verb, schema.CapabilitiesRequest{
+		Capabilities: []schema.MemberCapability{{Member: member, Capability: name}}, SignerID: signer,
+	}, "%s: %s %s", member, verb, name)
+}
+
+// capabilityName takes kebab-case too.
+func capabilityName(text string) (string, error) {
+	for _, name := range []string{"ManageApplication", "ManageMembers", "Proxy"} {
+		if strings.EqualFold(strings.ReplaceAll(text, "-", ""), name) {
+			return name, nil
+		}
+	}
+	return "", fmt.Errorf("%q is not ManageApplication, ManageMembers or Proxy", text)
 }

@@ -26,6 +26,7 @@ type cli struct {
 	Login   loginCommand   `cmd:"" help:"Log in with a user name and a password; the first login from the node's machine creates the account."`
 	App     appCommand     `cmd:"" help:"Install, list and remove applications."`
 	Context contextCommand `cmd:"" help:"Create, list, use and delete contexts, and their identities."`
+	Group   groupCommand   `cmd:"" help:"Create, join and govern groups, and upgrade the applications of their contexts."`
 	Call    callCommand    `cmd:"" help:"Call a method of a context."`
 	Blob    blobCommand    `cmd:"" help:"Store, fetch and delete blobs."`
 	Peers   peersCommand   `cmd:"" help:"Count the connected peers."`

@@ -19,10 +19,12 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/calimero-go/core/core/admin"
 	"github.com/calimero-go/core/core/api"
 	"github.com/calimero-go/core/core/apps"
 	"github.com/calimero-go/core/core/blobs"
 	"github.com/calimero-go/core/core/contexts"
+	"github.com/calimero-go/core/core/groups"
 	"github.com/calimero-go/core/core/identity"
 	"github.com/calimero-go/core/core/store"
 	"github.com/calimero-go/core/core/wire"
@@ -206,6 +208,8 @@ type world struct {
 	contexts *fakeContexts
 	apps     *fakeApps
 	accounts *accounts
+	db       *store.DB
+	groups   *groups.Service
 	url      string
 	home     string
 	stdin    io.Reader
@@ -224,7 +228,12 @@ func newWorld(t *testing.T, withAccounts bool) *world {
 	db := store.Open(storagetest.NewMemory(), store.Options{})
 	files, err := blobs.Open(t.Context(), db, filepath.Join(w.home, "blobs"), blobs.Options{})
 	require.NoError(t, err)
-	d := api.Deps{Contexts: w.contexts, Apps: w.apps, Blobs: files, Identity: identity.New(db)}
+	w.db, w.groups = db, groups.New(groups.Options{DB: db})
+	keys := identity.NewNode(db, nodeKey)
+	d := api.Deps{
+		Contexts: w.contexts, Apps: w.apps, Blobs: files, Identity: keys, Upgrades: w,
+		Groups: admin.New(admin.Options{DB: db, Groups: w.groups, Peers: w, Identity: keys}),
+	}
 	if withAccounts {
 		w.accounts = &accounts{}
 		d.Guard, d.AuthRoutes = w.accounts.guard, w.accounts
