@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	stdsync "sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -27,9 +28,11 @@ type lan struct {
 	loss  float64
 	twice float64
 	delay time.Duration
-	work  stdsync.WaitGroup
-	stop  context.Context
-	end   context.CancelFunc
+	// carried counts messages under way.
+	carried atomic.Int64
+	work    stdsync.WaitGroup
+	stop    context.Context
+	end     context.CancelFunc
 }
 
 func newLAN(t testing.TB) *lan {
@@ -215,7 +218,9 @@ func (l *lan) carry(from sync.PeerID, to *port, topic string, data []byte) {
 		if rand.Float64() < loss { //nolint:gosec // a test
 			continue
 		}
+		l.carried.Add(1)
 		l.work.Go(func() {
+			defer l.carried.Add(-1)
 			if delay > 0 {
 				t := time.NewTimer(rand.N(delay)) //nolint:gosec // a test
 				defer t.Stop()
