@@ -100,3 +100,36 @@ func (s *Service) Within(ctx context.Context, id domain.GroupID, have, ops []dom
 	})
 	return within, err
 }
+
+// maxOffer bounds the bytes of one Offer.
+const maxOffer = 4 << 20
+
+// Offer lists encoded operations for a peer: those of want that are here, and then, each after its parents, what somebody
+// lacks who has have and all before that, at most limit in all. Operations that are refused for ever, and that nobody
+// builds on, are left out. More tells that there are others of the second kind.
+func (s *Service) Offer(ctx context.Context, id domain.GroupID, have, want []domain.Hash, limit int) (raws [][]byte, more bool, err error) {
+	err = s.with(ctx, id, func(g *group) error {
+		unnamed := map[domain.Hash]bool{}
+		for _, tip := range g.engine.Tips() {
+			unnamed[tip] = true
+		}
+		lacks := slices.DeleteFunc(g.engine.After(have, g.engine.Len()), func(op domain.Hash) bool {
+			verdict, _ := g.engine.Verdict(op)
+			return unnamed[op] && verdict.Code.Refused() && len(g.dag.Parents(op)) > 0 || slices.Contains(want, op)
+		})
+		ids := append(slices.Clone(want), lacks...)
+		more = len(ids) > limit
+		if raws, err = s.raw(ctx, g, ids[:min(len(ids), limit)]); err != nil {
+			return err
+		}
+		size := 0
+		for i, raw := range raws {
+			if size += len(raw); size > maxOffer && i > 0 {
+				raws, more = raws[:i], true
+				break
+			}
+		}
+		return nil
+	})
+	return raws, more, err
+}

@@ -54,11 +54,24 @@ func (m *Manager) fetch(g *group, p PeerID, want []domain.Hash) {
 	}
 }
 
-// catchUp fetches operations by the reference's protocol (sync-wire.md §4.10), parents after children, until nothing is
-// missing that the peer has.
+// catchUp brings what a peer has: by the extension where it speaks that, else by the reference's protocol.
 func (g *group) catchUp(ctx context.Context, p PeerID, want []domain.Hash) error {
 	ctx, cancel := context.WithTimeout(ctx, maxFetchTime)
 	defer cancel()
+	if g.m.opts.Network.Supports(p, wire.ExtensionProtocol) {
+		err := g.exchange(ctx, p, want)
+		if err == nil {
+			g.told(ctx, p, want)
+			return nil
+		}
+		g.m.log.Debug("a peer does not answer about a group; it is asked as a reference node is", "group", g.id, "peer", p, "err", err)
+	}
+	return g.fetchOps(ctx, p, want)
+}
+
+// fetchOps fetches operations by the reference's protocol (sync-wire.md §4.10), parents after children, until nothing is
+// missing that the peer has.
+func (g *group) fetchOps(ctx context.Context, p PeerID, want []domain.Hash) error {
 	stream, err := g.m.opts.Network.OpenStream(ctx, p, wire.SyncProtocol)
 	if err != nil {
 		return err

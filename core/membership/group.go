@@ -34,6 +34,9 @@ type group struct {
 	publishing bool
 	unacked    []domain.Hash
 	joiner     *domain.PrivateKey // of this node, until it has found its place
+	// newcomer is the identity that joined last, and pass its invitation: others may not know it yet.
+	newcomer *domain.PrivateKey
+	pass     *wire.GroupPass
 }
 
 // published takes an operation that was made here.

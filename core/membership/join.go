@@ -40,7 +40,11 @@ func (m *Manager) JoinContext(ctx context.Context, inv Invitation, member domain
 		return err
 	}
 	if err = m.Follow(ctx, *inv.Group); err == nil {
-		err = m.enter(ctx, inv, key)
+		var shown *wire.GroupPass
+		if shown, err = pass(inv.Inviter, inv.Target, inv.Expiration, inv.Salt, inv.Signature); err == nil {
+			met := m.traffic(*inv.Group).meet(ctx, key, shown)
+			err = m.enter(ctx, inv, key, !met)
+		}
 	}
 	if err != nil && fresh {
 		err = errors.Join(err, m.unfound(ctx, *inv.Group))
@@ -133,7 +137,7 @@ func (m *Manager) unfound(ctx context.Context, group domain.GroupID) error {
 }
 
 // enter commits the rows of a join, its operation among them, as one batch.
-func (m *Manager) enter(ctx context.Context, inv Invitation, key domain.PrivateKey) error {
+func (m *Manager) enter(ctx context.Context, inv Invitation, key domain.PrivateKey, early bool) error {
 	payload, err := wire.Encode(inv.ContextInvitation)
 	if err != nil {
 		return err
@@ -145,7 +149,7 @@ func (m *Manager) enter(ctx context.Context, inv Invitation, key domain.PrivateK
 	if err != nil {
 		return err
 	}
-	early := len(state.Contexts) == 0 // its operations are still to come
+	early = early && len(state.Contexts) == 0 // its operations are still to come
 	return m.opts.Contexts.Enter(ctx, contexts.EnterRequest{
 		Context: inv.Target, Application: *inv.Application, Member: key,
 		Stage: func(ctx context.Context, b *store.Batch) error {

@@ -113,7 +113,12 @@ func (m *Manager) JoinGroup(ctx context.Context, inv GroupInvitation, joiner dom
 		return joined, err
 	}
 	if err = m.Follow(ctx, id); err == nil {
-		err = m.claim(ctx, inv, joiner, fresh)
+		i := inv.Invitation
+		var shown *wire.GroupPass
+		if shown, err = pass(i.Inviter, i.Target, i.Expiration, i.Salt, inv.InviterSignature); err == nil {
+			met := m.traffic(id).meet(ctx, joiner, shown)
+			err = m.claim(ctx, inv, joiner, fresh && !met)
+		}
 	}
 	if err != nil {
 		if fresh {
@@ -127,7 +132,7 @@ func (m *Manager) JoinGroup(ctx context.Context, inv GroupInvitation, joiner dom
 
 // claim commits a join by an invitation to a group as one batch: the operation, the key, and that contexts are to be
 // entered. One that was made before is not made again.
-func (m *Manager) claim(ctx context.Context, inv GroupInvitation, joiner domain.PrivateKey, fresh bool) error {
+func (m *Manager) claim(ctx context.Context, inv GroupInvitation, joiner domain.PrivateKey, early bool) error {
 	id := inv.Invitation.Target
 	if _, found, err := m.opts.Groups.Role(ctx, id, joiner.Public()); err != nil || found {
 		if err == nil {
@@ -143,10 +148,6 @@ func (m *Manager) claim(ctx context.Context, inv GroupInvitation, joiner domain.
 	if err != nil {
 		return err
 	}
-	tips, err := m.opts.Groups.Tips(ctx, id)
-	if err != nil {
-		return err
-	}
 	b := m.opts.DB.Batch()
 	defer b.Abandon()
 	store.GroupSigningKey.Put(b, store.GroupMemberKey{Group: id, Member: joiner.Public()}, wire.ID32(joiner))
@@ -156,7 +157,7 @@ func (m *Manager) claim(ctx context.Context, inv GroupInvitation, joiner domain.
 			return err
 		}
 	}
-	if _, err := m.opts.Groups.StageJoin(ctx, b, id, joiner, body, fresh || len(tips) == 0); err != nil {
+	if _, err := m.opts.Groups.StageJoin(ctx, b, id, joiner, body, early); err != nil {
 		return err
 	}
 	if err := b.Commit(context.WithoutCancel(ctx)); err != nil {

@@ -32,6 +32,12 @@ type Network interface {
 	Publish(ctx context.Context, topic string, data []byte) error
 	Subscribe(ctx context.Context, topic string) error
 	Unsubscribe(ctx context.Context, topic string) error
+	// LocalPeerID is the node's own.
+	LocalPeerID() PeerID
+	// TopicPeers are the connected peers in a topic.
+	TopicPeers(ctx context.Context, topic string) ([]PeerID, error)
+	// Supports tells whether a peer is known to speak a protocol.
+	Supports(p PeerID, protocol string) bool
 	OpenStream(ctx context.Context, p PeerID, protocol string) (Stream, error)
 }
 

@@ -5,6 +5,7 @@ import "github.com/prometheus/client_golang/prometheus"
 type metrics struct {
 	ops     *prometheus.CounterVec
 	dropped *prometheus.CounterVec
+	served  *prometheus.CounterVec
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -14,10 +15,11 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	}
 	m := &metrics{
 		ops:     vec("operations_total", "Operations of groups taken, by outcome.", "outcome"),
+		served:  vec("served_total", "Answers to peers about groups, by what they asked for.", "request"),
 		dropped: vec("dropped_total", "Messages of group topics not taken, by reason.", "reason"),
 	}
 	if reg != nil {
-		reg.MustRegister(m.ops, m.dropped)
+		reg.MustRegister(m.ops, m.dropped, m.served)
 	}
 	return m
 }

@@ -72,6 +72,7 @@ type node struct {
 	db       *store.DB
 	identity *identity.Service
 	clock    func() time.Time
+	plain    bool // speaks no extension
 
 	mu     sync.Mutex
 	topics map[string]bool
@@ -181,13 +182,110 @@ func (n *node) Publish(ctx context.Context, topic string, data []byte) error {
 	return nil
 }
 
-func (n *node) OpenStream(_ context.Context, p membership.PeerID, protocol string) (membership.Stream, error) {
+func (n *node) LocalPeerID() membership.PeerID { return n.id }
+
+func (n *node) TopicPeers(_ context.Context, topic string) (out []membership.PeerID, err error) {
 	for _, o := range n.lan.others(n.id) {
-		if o.id == p && protocol == wire.SyncProtocol {
-			return &stream{to: o}, nil
+		if o.subscribed()[topic] {
+			out = append(out, o.id)
 		}
 	}
+	return out, nil
+}
+
+// Supports: a node that is plain speaks the reference's protocol alone.
+func (n *node) Supports(p membership.PeerID, protocol string) bool {
+	for _, o := range n.lan.others(n.id) {
+		if o.id == p {
+			return protocol == wire.SyncProtocol || !o.plain && !n.plain
+		}
+	}
+	return false
+}
+
+func (n *node) OpenStream(ctx context.Context, p membership.PeerID, protocol string) (membership.Stream, error) {
+	if !n.Supports(p, protocol) {
+		return nil, errkind.Unavailable.Errorf("no such peer")
+	}
+	for _, o := range n.lan.others(n.id) {
+		if o.id != p {
+			continue
+		}
+		if protocol == wire.SyncProtocol {
+			return &stream{to: o}, nil
+		}
+		return n.extension(ctx, o), nil
+	}
 	return nil, errkind.Unavailable.Errorf("no such peer")
+}
+
+// extension opens a stream that the other side serves as the SyncManager has it served.
+func (n *node) extension(ctx context.Context, o *node) membership.Stream {
+	there, back, over := make(chan []byte, 4), make(chan []byte, 4), make(chan struct{})
+	var once sync.Once
+	end := func() { once.Do(func() { close(over) }) }
+	mine := &pipe{peer: o.id, in: back, out: there, over: over, end: end}
+	theirs := &pipe{peer: n.id, in: there, out: back, over: over, end: end}
+	go func() {
+		defer end()
+		frame, err := theirs.ReadFrame(ctx, wire.MaxFrame)
+		if err != nil {
+			return
+		}
+		first, err := wire.DecodeExtension(frame)
+		hello, ok := first.(wire.GroupHello)
+		if err != nil || !ok {
+			return
+		}
+		err = o.manager().ServeGroup(ctx, theirs, hello)
+		if refusal, encodeErr := wire.EncodeExtension(wire.Refusal{Kind: errkind.Of(err), Text: "no"}); encodeErr == nil {
+			_ = theirs.WriteFrame(ctx, refusal) // nobody may be listening
+		}
+	}()
+	return mine
+}
+
+// pipe is one end of a stream in memory.
+type pipe struct {
+	peer membership.PeerID
+	in   <-chan []byte
+	out  chan<- []byte
+	over chan struct{}
+	end  func()
+}
+
+func (p *pipe) Peer() membership.PeerID { return p.peer }
+func (p *pipe) Close() error            { p.end(); return nil }
+func (p *pipe) Reset()                  { p.end() }
+
+func (p *pipe) ReadFrame(ctx context.Context, limit int) ([]byte, error) {
+	select {
+	case f := <-p.in:
+		if len(f) > limit {
+			return nil, errkind.TooLarge.Errorf("a frame of %d bytes", len(f))
+		}
+		return f, nil
+	default:
+	}
+	select {
+	case f := <-p.in:
+		return f, nil
+	case <-p.over:
+		return nil, io.EOF
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func (p *pipe) WriteFrame(ctx context.Context, f []byte) error {
+	select {
+	case p.out <- f:
+		return nil
+	case <-p.over:
+		return io.ErrClosedPipe
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // stream answers requests for operations at once.

@@ -50,7 +50,10 @@ func (n *Node) newManager() (*manager, error) {
 		Network: syncStreams{n.network}, Contexts: n.contexts, Identity: n.identity, DB: n.db, Access: m.access,
 		GroupDeltas: m.groups.Op, OpenBlob: m.openBytecode,
 		ServeBlob: func(ctx context.Context, s sync.Stream, b wire.BlobOpen) { m.blobs.ServeChunks(ctx, s, b) },
-		Timeout:   n.cfg.Sync.Timeout, Interval: n.cfg.Sync.Interval,
+		ServeGroup: func(ctx context.Context, s sync.Stream, h wire.GroupHello) error {
+			return m.groups.ServeGroup(ctx, s, h)
+		},
+		Timeout: n.cfg.Sync.Timeout, Interval: n.cfg.Sync.Interval,
 		Frequency: n.cfg.Sync.Frequency, AcceptUnsigned: n.cfg.Sync.AcceptUnsigned, Registerer: n.reg, Logger: n.log,
 	})
 	options := transfer.Options{

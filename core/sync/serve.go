@@ -22,7 +22,9 @@ func (m *Manager) ServeExtension(ctx context.Context, stream Stream) {
 		m.opts.ServeBlob(ctx, stream, blob)
 		return
 	}
-	if err == nil {
+	if hello, ok := first.(wire.GroupHello); ok && m.opts.ServeGroup != nil {
+		err = m.opts.ServeGroup(ctx, stream, hello)
+	} else if err == nil {
 		err = s.accept(ctx, first)
 	}
 	for err == nil {

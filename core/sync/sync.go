@@ -33,6 +33,8 @@ type Options struct {
 	OpenBlob OpenBlob
 	// ServeBlob answers on a stream of the extension that begins with a BlobOpen, until it ends; nil: none.
 	ServeBlob func(ctx context.Context, s Stream, asked wire.BlobOpen)
+	// ServeGroup answers on a stream of the extension that begins with a GroupHello, until it ends with an error; nil: none.
+	ServeGroup func(ctx context.Context, s Stream, hello wire.GroupHello) error
 	// AcceptUnsigned says whether deltas count that their author has not signed and that do not come from a node that
 	// has proven to be the author's. Nil: while a node without the extension is connected in the context.
 	AcceptUnsigned *bool

@@ -14,7 +14,7 @@ const ExtensionProtocol = "/calimero-go/extension/1"
 
 // ExtensionMessage is what a frame of [ExtensionProtocol] carries: [Hello], [HelloReply], [HelloProof], [HeadsRequest],
 // [Heads], [HistoryRequest], [History], [DeltasRequest], [Deltas], [ShareKey], [Refusal], [BlobOpen], [BlobChunks],
-// [ChunksRequest] or [Chunk].
+// [ChunksRequest], [Chunk], [GroupHello], [GenesisRequest], [Genesis], [GroupOpsRequest] or [GroupOps].
 type ExtensionMessage interface {
 	borsh.Marshaler
 	extensionTag() uint8
@@ -37,6 +37,11 @@ const (
 	tagBlobChunks
 	tagChunksRequest
 	tagChunk
+	tagGroupHello
+	tagGenesisRequest
+	tagGenesis
+	tagGroupOpsRequest
+	tagGroupOps
 
 	extensionMessages
 )
@@ -341,6 +346,16 @@ func readExtension(d *borsh.Decoder) ExtensionMessage {
 		return decoded[ChunksRequest](d)
 	case tagChunk:
 		return decoded[Chunk](d)
+	case tagGroupHello:
+		return decoded[GroupHello](d)
+	case tagGenesisRequest:
+		return GenesisRequest{}
+	case tagGenesis:
+		return decoded[Genesis](d)
+	case tagGroupOpsRequest:
+		return decoded[GroupOpsRequest](d)
+	case tagGroupOps:
+		return decoded[GroupOps](d)
 	default:
 		return decoded[Refusal](d)
 	}

@@ -69,6 +69,11 @@ func TestExtensionBytes(t *testing.T) {
 	t.Parallel()
 	sig := domain.Signature(bytes.Repeat([]byte{0x77}, 64))
 	sigHex := strings.Repeat("77", 64)
+	genesis, err := wire.GroupGenesis{Creator: domain.PrivateKey{1}.Public()}.Sign(domain.PrivateKey{1}, nil)
+	require.NoError(t, err)
+	raw, err := wire.Encode(genesis)
+	require.NoError(t, err)
+	genesisHex := hex.EncodeToString(raw)
 	delta := wire.StateDelta{
 		Context: filled[domain.ContextID](0x11), Author: filled[domain.PublicKey](0x22), Delta: filled[domain.Hash](0x33),
 		Parents: []domain.Hash{{}}, HLC: statement().HLC, RootHash: filled[domain.Hash](0x55), Artifact: []byte{0xde, 0xad},
@@ -78,6 +83,7 @@ func TestExtensionBytes(t *testing.T) {
 		"c0" + repeated("11") + repeated("22") + repeated("33") + "01000000" + repeated("00") + timestampHex + repeated("55") +
 			"02000000dead" + "09" + strings.Repeat("00", 11) + "00" + "00000000" + repeated("66") + sigHex: wire.SignedDelta{
 			StateDelta: delta, Actions: filled[domain.Hash](0x66), Signature: sig},
+		"c2" + genesisHex: wire.GroupGenesisAnnounce{Genesis: genesis},
 		"c1" + statementHex() + "00000100" + sigHex: wire.DeltaAnnounce{DeltaStatement: statement(), Size: 65536, Signature: sig},
 	} {
 		got, err := wire.EncodeBroadcast(m)
@@ -116,15 +122,29 @@ func TestExtensionBytes(t *testing.T) {
 		"0b" + repeated("aa") + repeated("11") + "01" + repeated("22") + sigHex + "0807060504030201": wire.BlobOpen{
 			Blob: domain.BlobID(a), Context: filled[domain.ContextID](0x11),
 			Auth: &wire.BlobAuth{PublicKey: filled[domain.PublicKey](0x22), Signature: sig, Timestamp: 0x0102030405060708}},
-		"0c" + "02000000" + repeated("aa") + repeated("bb"):               wire.BlobChunks{Chunks: []domain.BlobID{domain.BlobID(a), domain.BlobID(b)}},
-		"0d" + "01000000" + "10000000":                                    wire.ChunksRequest{From: 1, Count: 16},
-		"0e" + "02000000" + "6869":                                        wire.Chunk{Data: []byte("hi")},
-		"06" + "00000000":                                                 wire.History{Entries: []wire.HistoryEntry{}},
-		"05" + "00000000" + "ffffffff":                                    wire.HistoryRequest{From: []domain.Hash{}, Limit: 1<<32 - 1},
-		"08" + "00000000" + "00":                                          wire.Deltas{Records: []wire.DeltaRecord{}},
-		"04" + "00000000" + repeated("00"):                                wire.Heads{DagHeads: []domain.Hash{}},
-		"07" + "00000000":                                                 wire.DeltasRequest{Deltas: []domain.Hash{}},
-		"0a" + "00" + "00000000":                                          wire.Refusal{},
+		"0c" + "02000000" + repeated("aa") + repeated("bb"): wire.BlobChunks{Chunks: []domain.BlobID{domain.BlobID(a), domain.BlobID(b)}},
+		"0d" + "01000000" + "10000000":                      wire.ChunksRequest{From: 1, Count: 16},
+		"0e" + "02000000" + "6869":                          wire.Chunk{Data: []byte("hi")},
+		"0f" + repeated("11") + repeated("22") + sigHex + "00": wire.GroupHello{
+			Group: filled[domain.GroupID](0x11), Identity: filled[domain.PublicKey](0x22), Proof: sig},
+		"0f" + repeated("11") + repeated("22") + sigHex + "01" + repeated("33") + repeated("11") + "0807060504030201" + repeated("44") +
+			sigHex: wire.GroupHello{
+			Group: filled[domain.GroupID](0x11), Identity: filled[domain.PublicKey](0x22), Proof: sig,
+			Invitation: &wire.GroupPass{Invitation: wire.GroupInvitation{
+				Inviter: filled[domain.PublicKey](0x33), Target: filled[domain.GroupID](0x11), Expiration: 0x0102030405060708,
+				Salt: filled[[32]byte](0x44)}, Signature: sig}},
+		"10":                     wire.GenesisRequest{},
+		"11" + "00":              wire.Genesis{},
+		"11" + "01" + genesisHex: wire.Genesis{Genesis: &genesis},
+		"12" + "01000000" + repeated("aa") + "01000000" + repeated("bb") + "40000000": wire.GroupOpsRequest{
+			Have: []domain.Hash{a}, Want: []domain.Hash{b}, Limit: 64},
+		"13" + "01000000" + "020000000102" + "01": wire.GroupOps{Ops: [][]byte{{1, 2}}, More: true},
+		"06" + "00000000":                         wire.History{Entries: []wire.HistoryEntry{}},
+		"05" + "00000000" + "ffffffff":            wire.HistoryRequest{From: []domain.Hash{}, Limit: 1<<32 - 1},
+		"08" + "00000000" + "00":                  wire.Deltas{Records: []wire.DeltaRecord{}},
+		"04" + "00000000" + repeated("00"):        wire.Heads{DagHeads: []domain.Hash{}},
+		"07" + "00000000":                         wire.DeltasRequest{Deltas: []domain.Hash{}},
+		"0a" + "00" + "00000000":                  wire.Refusal{},
 		"01" + repeated("00") + repeated("00") + strings.Repeat("00", 64): wire.HelloReply{},
 	} {
 		got, err := wire.EncodeExtension(m)
@@ -138,6 +158,9 @@ func TestExtensionBytes(t *testing.T) {
 		Opener: true, Hello: wire.Hello{Context: filled[domain.ContextID](0x11), Identity: filled[domain.PublicKey](0x22), Nonce: a},
 		Reply: wire.HelloReply{Identity: filled[domain.PublicKey](0x33), Nonce: b, Proof: sig}, Opening: "A", Accepter: "BC",
 	}
+	group := wire.GroupProof{Group: filled[domain.GroupID](0x11), Opening: "A", Accepter: "BC"}
+	require.Equal(t, hex.EncodeToString([]byte("calimero-go/group/1"))+repeated("11")+"0100000041"+"020000004243",
+		hex.EncodeToString(group.Message()))
 	require.Equal(t, hex.EncodeToString([]byte("calimero-go/session/1"))+"01"+repeated("11")+repeated("22")+repeated("00")+repeated("aa")+
 		repeated("33")+repeated("bb")+"0100000041"+"020000004243", hex.EncodeToString(proof.Message()))
 }
@@ -176,6 +199,10 @@ func TestExtensionLimits(t *testing.T) {
 		"records":      wire.Deltas{Records: make([]wire.DeltaRecord, wire.MaxDeltas+1)},
 		"text":         wire.Refusal{Text: strings.Repeat("x", wire.MaxRefusal+1)},
 		"chunks":       wire.BlobChunks{Chunks: make([]domain.BlobID, wire.MaxBlobChunks+1)},
+		"have":         wire.GroupOpsRequest{Have: make([]domain.Hash, wire.MaxGroupHave+1)},
+		"want":         wire.GroupOpsRequest{Want: make([]domain.Hash, wire.MaxGroupWant+1)},
+		"ops":          wire.GroupOps{Ops: make([][]byte, wire.MaxGroupOps+1)},
+		"op":           wire.GroupOps{Ops: [][]byte{make([]byte, wire.MaxGroupOp+1)}},
 		"data":         wire.Chunk{Data: make([]byte, 1<<20+1)},
 	} {
 		raw, err := wire.EncodeExtension(m)
@@ -184,11 +211,11 @@ func TestExtensionLimits(t *testing.T) {
 		require.ErrorIs(t, err, borsh.ErrMalformed, name)
 		require.ErrorContains(t, err, "the limit is", name)
 	}
-	for _, tag := range []byte{9, 0x7f, 0xbf, 0xc2, 0xff} {
+	for _, tag := range []byte{9, 0x7f, 0xbf, 0xc3, 0xff} {
 		_, err := wire.DecodeBroadcast([]byte{tag})
 		require.ErrorIs(t, err, borsh.ErrMalformed)
 	}
-	_, err := wire.DecodeExtension([]byte{15})
+	_, err := wire.DecodeExtension([]byte{20})
 	require.ErrorIs(t, err, borsh.ErrMalformed)
 }
 

@@ -82,6 +82,8 @@ func FuzzExtension(f *testing.F) {
 		wire.Deltas{Records: []wire.DeltaRecord{{Author: wire.DeltaAuthor{Signature: &sig}, Events: []byte("[]")}}},
 		wire.ShareKey{}, wire.Refusal{Text: "no"}, wire.BlobOpen{}, wire.BlobOpen{Auth: &wire.BlobAuth{}},
 		wire.BlobChunks{Chunks: make([]domain.BlobID, 2)}, wire.ChunksRequest{}, wire.Chunk{Data: []byte("x")},
+		wire.GroupHello{Invitation: &wire.GroupPass{}}, wire.GenesisRequest{}, wire.Genesis{Genesis: &wire.GroupGenesis{}},
+		wire.GroupOpsRequest{Have: make([]domain.Hash, 2)}, wire.GroupOps{Ops: [][]byte{{1}}},
 	} {
 		raw, err := wire.EncodeExtension(m)
 		require.NoError(f, err)

@@ -1,0 +1,243 @@
+package membership_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/calimero-go/core/core/membership"
+	"github.com/calimero-go/core/core/network"
+	"github.com/calimero-go/core/core/wire"
+	"github.com/calimero-go/core/plugin-sdk/domain"
+	"github.com/calimero-go/core/plugin-sdk/errkind"
+)
+
+// TestCatchUp: who comes after hundreds of operations, or was away for as many, has all of them, also from peers that
+// speak the reference's protocol alone.
+func TestCatchUp(t *testing.T) {
+	t.Parallel()
+	for name, plain := range map[string]bool{"extension": false, "reference": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l := newLAN()
+			a, b, c := l.node(t, "a"), l.node(t, "b"), l.node(t, "c")
+			a.plain, b.plain, c.plain = plain, plain, plain
+			group := a.group()
+			inv := a.inviteTo(membership.GroupInvite{Group: group, Inviter: founder})
+			_, err := b.manager().JoinGroup(t.Context(), inv, listedFor)
+			require.NoError(t, err)
+			a.sees(group, listedFor.Public(), true)
+			l.setDeaf(b, true)
+			for i := range 300 {
+				a.issue(group, founder, wire.OpMemberAdded{Member: domain.PublicKey{byte(i), byte(i >> 8), 1}, Role: domain.RoleMember})
+			}
+			_, err = c.manager().JoinGroup(t.Context(), inv, domain.PrivateKey{0x44})
+			require.NoError(t, err)
+			l.setDeaf(b, false)
+			for _, n := range []*node{a, b, c} {
+				n.sees(group, domain.PrivateKey{0x44}.Public(), true)
+				n.sees(group, domain.PublicKey{299 & 0xff, 299 >> 8, 1}, true)
+			}
+		})
+	}
+}
+
+// TestGenesis_Comes: a group that was begun with an invitation of the reference gets its genesis from peers, by the stream or
+// the topic, if something speaks for it.
+func TestGenesis_Comes(t *testing.T) {
+	t.Parallel()
+	l := newLAN()
+	a, b := l.node(t, "a"), l.node(t, "b")
+	group := a.group()
+	second, joiner := domain.PrivateKey{0x50}, domain.PrivateKey{0x51}
+	a.issue(group, founder, wire.OpMemberAdded{Member: second.Public(), Role: domain.RoleAdmin})
+	inv := a.inviteTo(membership.GroupInvite{Group: group, Inviter: second})
+	inv.Genesis = nil
+	l.setDeaf(b, true)
+	_, err := b.manager().JoinGroup(t.Context(), inv, joiner)
+	require.NoError(t, err)
+	origin, err := b.service().Origin(t.Context(), group)
+	require.NoError(t, err)
+	require.True(t, origin.Provisional)
+	require.Equal(t, second.Public(), origin.Genesis.Creator)
+	l.setDeaf(b, false)
+	require.Eventually(t, func() bool {
+		origin, err := b.service().Origin(t.Context(), group)
+		return err == nil && !origin.Provisional && origin.Genesis.Creator == founder.Public()
+	}, 20*time.Second, 2*time.Millisecond)
+	a.sees(group, joiner.Public(), true)
+	b.sees(group, joiner.Public(), true)
+	b.sees(group, founder.Public(), true)
+}
+
+// TestServeGroup: a group is shown to members and to who is invited, and to nobody else.
+func TestServeGroup(t *testing.T) {
+	t.Parallel()
+	l := newLAN()
+	a, b := l.node(t, "a"), l.node(t, "b")
+	group := a.group()
+	stranger := domain.PrivateKey{0x99}
+	inv := a.inviteTo(membership.GroupInvite{Group: group, Inviter: founder, Valid: time.Hour})
+	signature, err := inv.Invitation.Sign(founder)
+	require.NoError(t, err)
+	require.Equal(t, inv.InviterSignature, signature)
+	sign := func(i wire.GroupInvitation, key domain.PrivateKey) *wire.GroupPass {
+		i.Inviter = key.Public()
+		hash := i.Hash()
+		return &wire.GroupPass{Invitation: i, Signature: key.Sign(hash[:])}
+	}
+	closed := inv.Invitation
+	closed.Salt[0]++
+	a.issue(group, founder, wire.OpMemberCapabilitySet{Member: domain.PublicKey(closed.Hash()), Capabilities: 0x80000000})
+	expired := inv.Invitation
+	expired.Expiration = 1
+	elsewhere := inv.Invitation
+	elsewhere.Target = domain.GroupID{3, 3}
+	toContext := inv.Invitation
+	toContext.Target = domain.GroupID(open)
+	forged := sign(inv.Invitation, founder)
+	forged.Invitation.Salt[5]++
+	for name, test := range map[string]struct {
+		key     domain.PrivateKey
+		pass    *wire.GroupPass
+		opening string
+		want    errkind.Kind // 0: shown
+	}{
+		"a member":                {key: founder},
+		"a stranger":              {key: stranger, want: errkind.PermissionDenied},
+		"somebody invited":        {key: stranger, pass: sign(inv.Invitation, founder)},
+		"invited to a context":    {key: stranger, pass: sign(toContext, founder)},
+		"by a stranger":           {key: stranger, pass: sign(inv.Invitation, stranger), want: errkind.PermissionDenied},
+		"too late":                {key: stranger, pass: sign(expired, founder), want: errkind.PermissionDenied},
+		"closed":                  {key: stranger, pass: sign(closed, founder), want: errkind.PermissionDenied},
+		"to another group":        {key: stranger, pass: sign(elsewhere, founder), want: errkind.PermissionDenied},
+		"forged":                  {key: stranger, pass: forged, want: errkind.PermissionDenied},
+		"a proof of another peer": {key: founder, opening: "c", want: errkind.Unauthenticated},
+	} {
+		opening := "b"
+		if test.opening != "" {
+			opening = test.opening
+		}
+		proof := wire.GroupProof{Group: group, Opening: opening, Accepter: "a"}
+		hello := wire.GroupHello{Group: group, Identity: test.key.Public(), Proof: test.key.Sign(proof.Message()), Invitation: test.pass}
+		stream := b.extension(t.Context(), a)
+		answer := func(m wire.ExtensionMessage) wire.ExtensionMessage {
+			out, err := wire.EncodeExtension(m)
+			require.NoError(t, err, name)
+			require.NoError(t, stream.WriteFrame(t.Context(), out), name)
+			in, err := stream.ReadFrame(t.Context(), wire.MaxFrame)
+			require.NoError(t, err, name)
+			got, err := wire.DecodeExtension(in)
+			require.NoError(t, err, name)
+			return got
+		}
+		out, err := wire.EncodeExtension(hello)
+		require.NoError(t, err)
+		require.NoError(t, stream.WriteFrame(t.Context(), out))
+		if test.want != 0 {
+			if test.want == errkind.Unauthenticated {
+				in, err := stream.ReadFrame(t.Context(), wire.MaxFrame)
+				require.NoError(t, err, name)
+				got, err := wire.DecodeExtension(in)
+				require.NoError(t, err, name)
+				require.Equal(t, wire.Refusal{Kind: test.want, Text: "no"}, got, name)
+			} else {
+				require.Equal(t, wire.Refusal{Kind: test.want, Text: "no"}, answer(wire.GenesisRequest{}), name)
+			}
+			require.NoError(t, stream.Close())
+			continue
+		}
+		genesis, ok := answer(wire.GenesisRequest{}).(wire.Genesis)
+		require.True(t, ok, name)
+		require.Equal(t, group, genesis.Genesis.Group, name)
+		ops, ok := answer(wire.GroupOpsRequest{Limit: 2}).(wire.GroupOps)
+		require.True(t, ok, name)
+		require.Len(t, ops.Ops, 2, name)
+		require.True(t, ops.More, name)
+		require.IsType(t, wire.Refusal{}, answer(wire.Hello{}), name)
+		require.NoError(t, stream.Close())
+	}
+}
+
+// TestStrangers: what strangers sign, and nobody builds on, is neither kept nor passed on, however it comes.
+func TestStrangers(t *testing.T) {
+	t.Parallel()
+	l := newLAN()
+	a, b, evil := l.node(t, "a"), l.node(t, "b"), l.node(t, "evil")
+	evil.plain = true
+	group := a.group()
+	inv := a.inviteTo(membership.GroupInvite{Group: group, Inviter: founder})
+	_, err := b.manager().JoinGroup(t.Context(), inv, listedFor)
+	require.NoError(t, err)
+	a.sees(group, listedFor.Public(), true)
+	_, err = evil.manager().JoinGroup(t.Context(), inv, domain.PrivateKey{0x66})
+	require.NoError(t, err)
+	a.sees(group, domain.PrivateKey{0x66}.Public(), true)
+
+	// The hostile node keeps anything, and offers it in its heartbeats.
+	heads, err := evil.service().Heads(t.Context(), group)
+	require.NoError(t, err)
+	var raws [][]byte
+	for i := range 200 {
+		raws = append(raws, op(t, domain.PrivateKey{0xee, byte(i)}, group, wire.OpNoop{}, heads...))
+	}
+	_, err = evil.service().Receive(t.Context(), group, "", raws)
+	require.NoError(t, err)
+	tips, err := evil.service().Tips(t.Context(), group)
+	require.NoError(t, err)
+	require.Greater(t, len(tips), 199)
+	beat, err := wire.EncodeBroadcast(wire.GroupStateHeartbeat{Group: group, DagHeads: tips})
+	require.NoError(t, err)
+	require.NoError(t, evil.Publish(t.Context(), wire.GroupTopic(group), beat))
+	a.issue(group, founder, wire.OpGroupAliasSet{Alias: "after"})
+	for _, n := range []*node{a, b} {
+		require.Eventually(t, func() bool {
+			state, err := n.service().State(t.Context(), group)
+			return err == nil && state.Alias != nil && *state.Alias == "after"
+		}, 20*time.Second, 2*time.Millisecond)
+		_, total, err := n.service().Log(t.Context(), group, 0, 0)
+		require.NoError(t, err)
+		require.Less(t, total, 30)
+	}
+	for _, raw := range raws[:3] {
+		data, err := wire.EncodeBroadcast(wire.SignedGroupOpV1{Payload: raw})
+		require.NoError(t, err)
+		verdict, _ := a.manager().Validate(t.Context(), wire.GroupTopic(group), "x", data)
+		require.Equal(t, network.Ignore, verdict)
+	}
+}
+
+// TestMember_Removed: who was removed is served nothing from then on, whichever node is asked.
+func TestMember_Removed(t *testing.T) {
+	t.Parallel()
+	l := newLAN()
+	a, b := l.node(t, "a"), l.node(t, "b")
+	admin := a.create(7)
+	joined, err := b.join(a.invite(ctxID, admin, time.Hour))
+	require.NoError(t, err)
+	a.knows(ctxID, joined)
+	key, found, err := a.identity.Get(t.Context(), ctxID, admin)
+	require.NoError(t, err)
+	require.True(t, found)
+	a.issue(domain.GroupID(ctxID), *key.PrivateKey, wire.OpMemberRoleSet{Member: joined, Role: domain.RoleReadOnly})
+	require.Eventually(t, func() bool {
+		role, found := b.role(ctxID, joined)
+		return found && role == domain.RoleReadOnly
+	}, 20*time.Second, 2*time.Millisecond)
+	a.issue(domain.GroupID(ctxID), *key.PrivateKey, wire.OpMemberRemoved{Member: joined})
+	for _, n := range []*node{a, b} {
+		require.Eventually(t, func() bool { _, found := n.role(ctxID, joined); return !found }, 20*time.Second, 2*time.Millisecond)
+		n.restart()
+		_, found := n.role(ctxID, joined)
+		require.False(t, found)
+	}
+	// The invitation is as good as before; the claim from before is not.
+	raws, err := a.service().After(t.Context(), domain.GroupID(ctxID), nil, 100)
+	require.NoError(t, err)
+	receipts, err := a.service().Receive(t.Context(), domain.GroupID(ctxID), "b", raws)
+	require.NoError(t, err)
+	require.NotEmpty(t, receipts)
+	_, found = a.role(ctxID, joined)
+	require.False(t, found)
+}
