@@ -8,14 +8,22 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"math/rand/v2"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/calimero-go/core/core/actor"
+	"github.com/calimero-go/core/core/network"
+	"github.com/calimero-go/core/core/wire"
+	"github.com/calimero-go/core/plugin-sdk/domain"
+	"github.com/calimero-go/core/plugin-sdk/errkind"
 	"github.com/calimero-go/core/tests/harness"
 )
 
@@ -179,4 +187,92 @@ func TestBlob_Deaths(t *testing.T) {
 		require.NoError(t, <-over, "the other one has it")
 		return b.resumed(t, 2) - before
 	})
+}
+
+// TestBlob_Announced: who uploads a blob for a context is found through the DHT by a node that knows another one only; and gives
+// it to members, by both protocols, and to nobody else.
+func TestBlob_Announced(t *testing.T) {
+	t.Parallel()
+	c := harness.StartCluster(t, 2, harness.Options{})
+	all := c.Mesh(t, "kv", nil)
+	b := upload(t, all[0], c, 0, 1<<20+5)
+	e := newStranger(t, c.Nodes[1])
+	asked := wire.BlobRequest{}
+	var err error
+	asked.Blob, err = domain.ParseBlobID(b.id)
+	require.NoError(t, err)
+	asked.Context, err = domain.ParseContextID(b.context)
+	require.NoError(t, err)
+	var provider network.Provider
+	require.NoError(t, harness.Until(t.Context(), "the DHT names the node with the blob", func(ctx context.Context) error {
+		found, err := e.FindProviders(ctx, network.BlobKey{Context: asked.Context, Blob: asked.Blob}, 8)
+		if err == nil && len(found) == 0 {
+			err = errors.New("nobody")
+		}
+		if err == nil {
+			provider = found[0]
+		}
+		return err
+	}))
+	require.Equal(t, c.Nodes[0].Swarm().PeerID, provider.Peer.String())
+
+	key, err := domain.NewPrivateKey()
+	require.NoError(t, err)
+	at := uint64(time.Now().Unix()) //nolint:gosec // after 1970
+	for name, auth := range map[string]*wire.BlobAuth{
+		"unsigned":      nil,
+		"by a stranger": {PublicKey: key.Public(), Timestamp: at, Signature: key.Sign(wire.BlobAuthMessage(asked.Blob, asked.Context, at))},
+	} {
+		asked.Auth = auth
+		request, err := wire.EncodeBlobRequest(asked)
+		require.NoError(t, err)
+		answer, err := wire.DecodeBlobResponse(e.exchange(t, provider.Peer, wire.BlobProtocol, request))
+		require.NoError(t, err)
+		require.Equal(t, wire.BlobResponse{}, answer, name)
+		request, err = wire.EncodeExtension(wire.BlobOpen(asked))
+		require.NoError(t, err)
+		refusal, err := wire.DecodeExtension(e.exchange(t, provider.Peer, wire.ExtensionProtocol, request))
+		require.NoError(t, err)
+		require.Equal(t, wire.Refusal{Kind: errkind.NotFound, Text: "no such blob for you"}, refusal, name)
+	}
+	require.NoError(t, b.fetch(t.Context(), 1), "a member has it")
+}
+
+// stranger is a peer that belongs to no context.
+type stranger struct{ *network.Client }
+
+// newStranger makes a peer that knows one node.
+func newStranger(t *testing.T, n *harness.Node) *stranger {
+	t.Helper()
+	key, err := domain.NewPrivateKey()
+	require.NoError(t, err)
+	a, err := network.New(network.Options{
+		Key: key, Listen: []string{"/ip4/127.0.0.1/tcp/0"}, Logger: slog.New(slog.DiscardHandler),
+	})
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	sup := actor.NewSupervisor("stranger", slog.New(slog.DiscardHandler), time.Minute)
+	sup.Add(a)
+	done := sup.ServeBackground(ctx)
+	t.Cleanup(func() {
+		cancel()
+		require.ErrorIs(t, <-done, context.Canceled)
+	})
+	s := &stranger{a.Client()}
+	require.NoError(t, s.Started(t.Context()))
+	_, err = s.Dial(t.Context(), n.Swarm().Addresses[slices.IndexFunc(n.Swarm().Addresses, isTCP)])
+	require.NoError(t, err)
+	return s
+}
+
+// exchange sends a frame on a new stream and reads one.
+func (s *stranger) exchange(t *testing.T, p network.PeerID, protocol string, frame []byte) []byte {
+	t.Helper()
+	stream, err := s.OpenStream(t.Context(), p, protocol)
+	require.NoError(t, err)
+	require.NoError(t, stream.WriteFrame(t.Context(), frame))
+	answer, err := stream.ReadFrame(t.Context(), 0)
+	require.NoError(t, err)
+	require.NoError(t, stream.Close())
+	return answer
 }
