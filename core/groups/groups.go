@@ -119,44 +119,64 @@ func (s *Service) lock(ctx context.Context, id domain.GroupID) (*group, error) {
 	if err := s.start(ctx); err != nil {
 		return nil, err
 	}
-	if err := s.settle(ctx); err != nil {
-		return nil, fmt.Errorf("bring groups up to date with their ancestors: %w", err)
+	s.settle(ctx)
+	if err := s.kin.behind(id); err != nil {
+		return nil, fmt.Errorf("bring group %s up to date with its ancestors: %w", id, err)
 	}
 	g := s.enter(id)
-	g.mu.Lock()
-	if g.loaded {
-		return g, nil
-	}
-	if err := s.load(ctx, g); err != nil {
-		s.drop(g)
+	if err := s.ensure(ctx, g); err != nil {
 		s.release(ctx, g)
 		return nil, err
 	}
-	s.meets(g)
 	return g, nil
 }
 
-// enter is the place of a group, which may be empty.
+// ensure reads a group that the caller has locked, if need be. One that cannot be read is let go, or calls with made-up
+// ids would fill the memory.
+func (s *Service) ensure(ctx context.Context, g *group) error {
+	if g.loaded {
+		return nil
+	}
+	if err := s.load(ctx, g); err != nil {
+		s.drop(g)
+		return err
+	}
+	s.meets(g)
+	return nil
+}
+
+// enter locks the place of a group, which may be empty.
 func (s *Service) enter(id domain.GroupID) *group {
+	for {
+		s.mu.Lock()
+		g := s.groups[id]
+		if g == nil {
+			g = &group{id: id}
+			s.groups[id] = g
+		}
+		s.mu.Unlock()
+		g.mu.Lock()
+		if s.current(g) {
+			return g
+		}
+		g.mu.Unlock() // it was let go meanwhile
+	}
+}
+
+// current reports whether a group is the one that others get.
+func (s *Service) current(g *group) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	g := s.groups[id]
-	if g == nil {
-		g = &group{id: id}
-		s.groups[id] = g
-	}
-	return g
+	return s.groups[g.id] == g
 }
 
 // release lets go of a group. What changed in it may change those below.
 func (s *Service) release(ctx context.Context, g *group) {
 	g.mu.Unlock()
-	if err := s.settle(ctx); err != nil { // the next call tries again, and fails if that does
-		s.opts.Logger.Warn("groups are not up to date with their ancestors yet", "err", err)
-	}
+	s.settle(ctx)
 }
 
-// drop lets a group go that could not be read, or a call with made-up ids would fill the memory.
+// drop lets a group go.
 func (s *Service) drop(g *group) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

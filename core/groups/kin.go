@@ -28,6 +28,8 @@ type kin struct {
 	mu      sync.Mutex
 	groups  map[domain.GroupID]*relative
 	parents map[domain.GroupID]domain.GroupID
+	// failed are those that could not be brought up to date. It is tried again at each call.
+	failed map[domain.GroupID]error
 }
 
 // relative is what other groups see of one. It is replaced, never changed.
@@ -299,34 +301,46 @@ func (s *Service) leaves(id domain.GroupID) {
 
 // settle has each group know what its ancestors are now. A group that is in use is looked at by whoever uses it, when he
 // is done.
-func (s *Service) settle(ctx context.Context) error {
+func (s *Service) settle(ctx context.Context) {
 	k := &s.kin
 	for k.stale.Load() {
 		if !k.settling.TryLock() {
-			return nil // who settles looks again
+			return // who settles looks again
 		}
 		k.stale.Store(false)
-		busy, err := s.settleAll(context.WithoutCancel(ctx))
+		ended := s.settleAll(context.WithoutCancel(ctx))
 		k.settling.Unlock()
-		if err != nil {
-			k.stale.Store(true)
+		if !ended {
+			return
+		}
+	}
+}
+
+// behind is why a group may not be up to date with its ancestors: it, or one of them, could not be written.
+func (k *kin) behind(id domain.GroupID) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for range maxLineage {
+		if err := k.failed[id]; err != nil {
 			return err
 		}
-		if busy {
-			return nil
+		up, ok := k.parents[id]
+		if !ok {
+			break
 		}
+		id = up
 	}
 	return nil
 }
 
-// settleAll goes through all groups, ancestors first. busy: one is in use, and stale is set again.
-func (s *Service) settleAll(ctx context.Context) (busy bool, err error) {
+// settleAll goes through all groups, ancestors first. It reports false when there is something left to do, and stale is
+// set again: a group is in use, or could not be written.
+func (s *Service) settleAll(ctx context.Context) (ended bool) {
 	k := &s.kin
-	if busy, err := s.askOwn(ctx); busy || err != nil {
-		return busy, err
-	}
+	ended = s.askOwn(ctx)
 	k.mu.Lock()
 	order, into := k.order()
+	k.failed = map[domain.GroupID]error{}
 	k.mu.Unlock()
 	for _, id := range order {
 		k.mu.Lock()
@@ -346,17 +360,14 @@ func (s *Service) settleAll(ctx context.Context) (busy bool, err error) {
 		if maps.Equal(inherited, r.inherited) && samePointer(parent, r.parent) {
 			continue
 		}
-		busy, err := s.hold(ctx, id, func(g *group) error { return s.inherit(ctx, g, parent, inherited) })
-		if busy || err != nil {
-			return busy, err
-		}
+		ended = s.hold(ctx, id, func(g *group) error { return s.inherit(ctx, g, parent, inherited) }) && ended
 	}
-	return false, nil
+	return ended
 }
 
 // askOwn finds the own admins of groups that are listed by somebody whom neither their genesis nor their creator speaks
 // for.
-func (s *Service) askOwn(ctx context.Context) (busy bool, err error) {
+func (s *Service) askOwn(ctx context.Context) (ended bool) {
 	k := &s.kin
 	k.mu.Lock()
 	var ask []domain.GroupID
@@ -372,8 +383,9 @@ func (s *Service) askOwn(ctx context.Context) (busy bool, err error) {
 		}
 	}
 	k.mu.Unlock()
+	ended = true
 	for _, id := range ask {
-		busy, err := s.hold(ctx, id, func(g *group) error {
+		ended = s.hold(ctx, id, func(g *group) error {
 			own := g.ownAdmins()
 			k.mu.Lock()
 			defer k.mu.Unlock()
@@ -381,35 +393,49 @@ func (s *Service) askOwn(ctx context.Context) (busy bool, err error) {
 			r.own = own
 			k.groups[id] = &r
 			return nil
-		})
-		if busy || err != nil {
-			return busy, err
-		}
+		}) && ended
 	}
-	return false, nil
+	return ended
 }
 
-// hold runs fn on a group that is not in use. If it is, whoever uses it settles afterwards.
-func (s *Service) hold(ctx context.Context, id domain.GroupID, fn func(*group) error) (busy bool, err error) {
+// hold runs fn on a group that is not in use. If it is, whoever uses it settles afterwards; if fn fails, the next call
+// does.
+func (s *Service) hold(ctx context.Context, id domain.GroupID, fn func(*group) error) (ended bool) {
+	k := &s.kin
 	s.mu.Lock()
 	g := s.groups[id]
 	s.mu.Unlock()
 	if g == nil { // forgotten meanwhile
-		return false, nil
+		return true
 	}
 	if !g.mu.TryLock() {
-		s.kin.stale.Store(true)
+		k.stale.Store(true)
 		if !g.mu.TryLock() { // now he will see it
-			return true, nil
+			return false
 		}
 	}
 	defer g.mu.Unlock()
-	if !g.loaded {
-		if err := s.load(ctx, g); err != nil {
-			return false, err
-		}
+	if !s.current(g) {
+		return true
 	}
-	return false, fn(g)
+	err := s.ensure(ctx, g)
+	if errors.Is(err, errkind.Corrupt) {
+		s.opts.Logger.Error("a group cannot be read", "group", id, "err", err)
+		s.leaves(id) // as if it were not here
+		return true
+	}
+	if err == nil {
+		err = fn(g)
+	}
+	if err == nil {
+		return true
+	}
+	s.opts.Logger.Warn("a group is not up to date with its ancestors yet", "group", id, "err", err)
+	k.stale.Store(true)
+	k.mu.Lock()
+	k.failed[id] = err
+	k.mu.Unlock()
+	return false
 }
 
 // inherit gives a group its parent and what comes down from there, with all that follows in one commit.
@@ -460,17 +486,8 @@ func (s *Service) start(ctx context.Context) error {
 // read loads one group.
 func (s *Service) read(ctx context.Context, id domain.GroupID) error {
 	g := s.enter(id)
-	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.loaded {
-		return nil
-	}
-	if err := s.load(ctx, g); err != nil {
-		s.drop(g)
-		return err
-	}
-	s.meets(g)
-	return nil
+	return s.ensure(ctx, g)
 }
 
 // putInherited remembers what the rows of a group were made with.

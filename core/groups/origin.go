@@ -53,31 +53,54 @@ func (s *Service) Found(ctx context.Context, genesis wire.GroupGenesis) error {
 	if err := genesis.Verify(); err != nil {
 		return err
 	}
-	err := s.with(ctx, genesis.Group, func(g *group) error {
-		same, err := sameGenesis(g.genesis, genesis)
-		switch {
-		case err != nil:
-			return err
-		case g.provisional:
-			return s.rebase(ctx, g, genesis, func(b *store.Batch) error {
-				store.Generic.Delete(b, store.GenericKey{Scope: provisionalScope, Fragment: g.id})
-				g.provisional = false
-				return nil
-			})
-		case same:
-			return nil
-		}
-		return s.disagree(ctx, g, genesis)
-	})
-	if !notFound(err) {
+	if err := s.start(ctx); err != nil {
 		return err
 	}
+	s.settle(ctx)
+	g := s.enter(genesis.Group)
+	defer s.release(ctx, g)
+	_, stored, err := s.readGenesis(ctx, genesis.Group, genesisScope)
+	if err == nil && !stored {
+		_, stored, err = s.readGenesis(ctx, genesis.Group, provisionalScope)
+	}
+	if err == nil && !stored {
+		return s.found(ctx, g, genesis)
+	}
+	if err != nil {
+		return err
+	}
+	if err := s.ensure(ctx, g); err != nil {
+		return err
+	}
+	same, err := sameGenesis(g.genesis, genesis)
+	switch {
+	case err != nil:
+		return err
+	case g.provisional:
+		return s.rebase(ctx, g, genesis, func(b *store.Batch) error {
+			store.Generic.Delete(b, store.GenericKey{Scope: provisionalScope, Fragment: g.id})
+			g.provisional = false
+			return nil
+		})
+	case same:
+		return nil
+	}
+	return s.disagree(ctx, g, genesis)
+}
+
+// found stores a group that is new, while it is locked.
+func (s *Service) found(ctx context.Context, g *group, genesis wire.GroupGenesis) error {
 	b := s.opts.DB.Batch()
 	defer b.Abandon()
-	if err := s.plant(ctx, b, genesis, genesisScope); err != nil {
+	err := putGenesis(b, genesis, genesisScope)
+	if err == nil {
+		err = b.Commit(context.WithoutCancel(ctx))
+	}
+	if err != nil {
+		s.drop(g)
 		return err
 	}
-	return b.Commit(context.WithoutCancel(ctx))
+	return s.ensure(ctx, g)
 }
 
 // plant adds a group that is new to a batch. Once that is committed, the others are told of it.
