@@ -64,7 +64,8 @@ func TestSeededWriters(t *testing.T) {
 
 func seededWriters(t *testing.T, seed uint64) {
 	random := rand.New(rand.NewPCG(seed, 7)) //nolint:gosec // a seed is a test case
-	c := harness.StartCluster(t, 3, harness.Options{})
+	// The first call of an application compiles it, ten of them at a time here.
+	c := harness.StartCluster(t, 3, harness.Options{Execution: `  deadline = "2m"`})
 	names := sampleApps()
 	all := meshes(t, c, names)
 	ledgers := make([]*ledger, len(names))
