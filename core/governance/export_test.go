@@ -46,7 +46,7 @@ func Invariants(g Genesis, inherited Inherited, ops []Op) error {
 		if err := all.acts(i); err != nil {
 			return err
 		}
-		if !j.takes.any() && !past.allows(j.uses) {
+		if !j.takes.any() && !all.rejudged(i) && !past.allows(j.uses) {
 			return fmt.Errorf("%x (%T, parents %x) counts without authority %v on what counts of its past; join %v lost %v", op.ID[:4], op.Body, op.Parents, j.uses, op.parentless(), j.lost)
 		}
 		if op.Claim != nil && op.Claim.OneUse && len(j.writes) > 0 {
@@ -79,6 +79,18 @@ func Invariants(g Genesis, inherited Inherited, ops []Op) error {
 		return fmt.Errorf("no admin is left")
 	}
 	return nil
+}
+
+// rejudged reports whether a join without parents in an operation's past is another than where the operation was made: it
+// is judged on whatever there is, and writes the defaults of then.
+func (v view) rejudged(i int) bool {
+	at := v.e.state(v.e.past[i])
+	for k, now := range v.joins {
+		if v.e.past[i].has(k) && !sameJudgement(now, at.joins[k]) {
+			return true
+		}
+	}
+	return false
 }
 
 // acts checks that the author of an operation that counts was not removed before, unless somebody took him in again in
@@ -131,10 +143,11 @@ func (g *Engine) CheckMarks(ops []Op) (int, error) {
 		head := e.index[m.head.op.ID]
 		before := e.past[head].clone()
 		before.add(head)
-		then, now := e.state(before).applied, res.applied.clone()
-		now.intersect(before)
-		if !then.equal(now) {
-			return 0, fmt.Errorf("what counts before %x changed", m.head.op.ID[:4])
+		all, then, now := view{e, res.applied, res.joins}, e.state(before).applied, res.applied
+		for i := range before.all {
+			if then.has(i) != now.has(i) && !e.ops[i].parentless() && !all.rejudged(i) {
+				return 0, fmt.Errorf("whether %x counts, before %x, changed", e.ops[i].ID[:4], m.head.op.ID[:4])
+			}
 		}
 		for i := range res.applied.all {
 			if i != head && !e.past[head].has(i) && !e.past[i].has(head) && !e.ops[i].parentless() {
