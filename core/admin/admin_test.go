@@ -410,7 +410,7 @@ func TestInvitations(t *testing.T) {
 	require.Equal(t, membership.GroupInvite{Group: id, Inviter: ann, Valid: time.Minute, OneUse: true}, r.peers.invited[0])
 	_, err = r.Invite(t.Context(), admin.InviteRequest{Group: id})
 	require.NoError(t, err)
-	require.Equal(t, admin.DefaultValidity, r.peers.invited[1].Valid)
+	require.Equal(t, admin.MaxValidity, r.peers.invited[1].Valid)
 	_, err = r.Invite(t.Context(), admin.InviteRequest{Group: id, Valid: admin.MaxValidity + 1})
 	require.ErrorIs(t, err, errkind.Invalid)
 

@@ -11,17 +11,14 @@ import (
 	"github.com/calimero-go/core/plugin-sdk/errkind"
 )
 
-// Bounds of how long an invitation is valid.
-const (
-	DefaultValidity = 365 * 24 * time.Hour
-	MaxValidity     = 100 * DefaultValidity
-)
+// MaxValidity is how long an invitation may be valid, and is if nothing else is asked for.
+const MaxValidity = membership.MaxValidity
 
 // InviteRequest asks for an invitation to a group.
 type InviteRequest struct {
 	Group     domain.GroupID
 	Requester *domain.PublicKey // the inviter
-	Valid     time.Duration     // 0 = DefaultValidity
+	Valid     time.Duration     // 0 = MaxValidity
 	// OneUse: only one identity may join with it.
 	OneUse bool
 }
@@ -29,7 +26,7 @@ type InviteRequest struct {
 // Invite makes an invitation to a group, which an admin or a holder of CAN_INVITE_MEMBERS may. Whoever has it may join.
 func (s *Service) Invite(ctx context.Context, r InviteRequest) (*membership.GroupInvitation, error) {
 	if r.Valid == 0 {
-		r.Valid = DefaultValidity
+		r.Valid = MaxValidity
 	}
 	if r.Valid < 0 || r.Valid > MaxValidity {
 		return nil, errkind.Invalid.Errorf("an invitation is valid for at most %d seconds", int64(MaxValidity.Seconds()))

@@ -344,6 +344,7 @@ func sealedGroup(inv *membership.GroupInvitation) schema.SignedGroupOpenInvitati
 			ExpirationTimestamp: i.Expiration, SecretSalt: i.Salt,
 		},
 		InviterSignature: inv.InviterSignature, Alias: inv.Alias, Genesis: inv.Genesis,
+		ApplicationID: (*schema.IntBytes32)(inv.Application), BlobID: (*schema.IntBytes32)(inv.Blob), Source: inv.Source,
 	}
 }
 
@@ -357,7 +358,8 @@ func openedGroup(signed *schema.SignedGroupOpenInvitation) membership.GroupInvit
 			},
 			InviterSignature: signed.InviterSignature,
 		},
-		Alias: signed.Alias, Genesis: signed.Genesis,
+		Alias: signed.Alias, Genesis: signed.Genesis, Source: signed.Source,
+		Application: (*domain.ApplicationID)(signed.ApplicationID), Blob: (*domain.BlobID)(signed.BlobID),
 	}
 }
 

@@ -62,7 +62,7 @@ func (n *Node) newManager() (*manager, error) {
 	}
 	m.blobs = transfer.New(options)
 	m.apps = newProvisioner(n.contexts, n.apps, m.blobs, m.sync.Retry, n.log)
-	m.flows = admin.New(admin.Options{DB: n.db, Groups: n.groups, Peers: groupPeers{m.groups, m}, Identity: n.identity, Logger: n.log})
+	m.flows = admin.New(admin.Options{DB: n.db, Groups: n.groups, Peers: m.groups, Identity: n.identity, Logger: n.log})
 	m.upgrades = upgrades.New(upgrades.Options{
 		DB: n.db, Groups: n.groups, Contexts: n.contexts, Identity: n.identity, Provide: m.apps.provideNext, Logger: n.log,
 	})
@@ -213,34 +213,6 @@ func (m *manager) openBytecode(ctx context.Context, id domain.ContextID, blob do
 		return nil, errkind.NotFound.Errorf("blob %s is not the application of context %s", blob, id)
 	}
 	return m.n.blobs.Open(ctx, blob)
-}
-
-// groupPeers enters the contexts that come with a group, or are joined by it.
-type groupPeers struct {
-	*membership.Manager
-	m *manager
-}
-
-// JoinGroup joins a group, and synchronises the contexts that come with it.
-func (g groupPeers) JoinGroup(ctx context.Context, inv membership.GroupInvitation, joiner domain.PrivateKey) (membership.JoinedGroup, error) {
-	joined, err := g.Manager.JoinGroup(ctx, inv, joiner)
-	if err != nil {
-		return joined, err
-	}
-	for _, id := range joined.Contexts {
-		g.m.apps.want(id)
-		err = errors.Join(err, g.m.sync.Follow(ctx, id))
-	}
-	return joined, err
-}
-
-// JoinGroupContext joins a context of a group, and synchronises it.
-func (g groupPeers) JoinGroupContext(ctx context.Context, group domain.GroupID, id domain.ContextID, joiner domain.PrivateKey) error {
-	if err := g.Manager.JoinGroupContext(ctx, group, id, joiner); err != nil {
-		return err
-	}
-	g.m.apps.want(id)
-	return g.m.sync.Follow(ctx, id)
 }
 
 // streams are the network as the parts see it.

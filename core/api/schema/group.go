@@ -282,13 +282,16 @@ func (r *InviteToGroupRequest) Read(o *jsonvalue.Object) {
 // Validate implements Request.
 func (r *InviteToGroupRequest) Validate() []string { return nil }
 
-// SignedGroupOpenInvitation lets its holder join a group. It is in snake case. Alias and Genesis are ours, not signed by
-// the inviter: a help for a node that never saw the group.
+// SignedGroupOpenInvitation lets its holder join a group. It is in snake case. What stands beside the two signed parts is
+// ours: a help for a node that never saw the group.
 type SignedGroupOpenInvitation struct {
 	Invitation       GroupOpenInvitation  `json:"invitation"`
 	InviterSignature string               `json:"inviter_signature"` // hex
 	Alias            *string              `json:"group_alias,omitempty"`
 	Genesis          *wire.InvitedGenesis `json:"genesis,omitempty"`
+	ApplicationID    *IntBytes32          `json:"application_id,omitempty"`
+	BlobID           *IntBytes32          `json:"blob_id,omitempty"`
+	Source           *string              `json:"source,omitempty"`
 }
 
 // GroupOpenInvitation is what is signed.
@@ -311,6 +314,9 @@ func (i *SignedGroupOpenInvitation) read(o *jsonvalue.Object) {
 			return i.Genesis.UnmarshalText([]byte(text))
 		})
 	}
+	i.ApplicationID = optionalArray(o, "application_id")
+	i.BlobID = optionalArray(o, "blob_id")
+	i.Source = o.OptionalText("source")
 }
 
 func (i *GroupOpenInvitation) read(o *jsonvalue.Object) {
