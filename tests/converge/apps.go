@@ -28,6 +28,8 @@ func newApp(name string) app {
 	switch name {
 	case "kv":
 		return &kv{keys: registers{}}
+	case "kvnext":
+		return &kvNext{keys: registers{}}
 	case "types":
 		return &types{}
 	case "collections":
@@ -174,6 +176,36 @@ func (k *kv) verify(h *history, answers map[string]json.RawMessage) {
 	if n := answer[int](h, answers, "len"); n != len(all) {
 		h.failf("%d entries, and len says %d", len(all), n)
 	}
+}
+
+// kvNext writes its state entry besides a map: the newest label is the same everywhere.
+type kvNext struct {
+	common
+	keys registers
+}
+
+func (k *kvNext) step(h *history, n *node) {
+	if h.chance(20) {
+		label := k.word()
+		h.do(n, "set_label", "label", label)
+		var got string
+		h.query(n, &got, "label")
+		if h.err == nil && got != label {
+			h.failf("node %d: the label was set to %q and reads %q", n.number, label, got)
+		}
+		return
+	}
+	key, value := key(h), k.word()
+	a := h.do(n, "set", "key", key, "value", value)
+	k.keys.at(key).set(a.Delta, value)
+}
+
+func (k *kvNext) lost(h *history) Call { return view("set", "key", key(h), "value", k.word()) }
+
+func (k *kvNext) views() []Call { return []Call{view("entries"), view("label")} }
+
+func (k *kvNext) verify(h *history, answers map[string]json.RawMessage) {
+	k.keys.check(h, "key", answer[map[string]string](h, answers, "entries"))
 }
 
 // types has one register of many kinds of value.

@@ -67,6 +67,15 @@ func in(view, text string) func(json.RawMessage) fact {
 
 // hands are the applications' random calls. What is left of those of one hand must not be changed by others.
 var hands = map[string]func(h *hand) action{
+	"kvnext": func(h *hand) action {
+		if h.random.IntN(4) == 0 {
+			return action{method: "set_label", args: obj{"label": h.word()}}
+		}
+		value, key := h.word(), h.name()
+		return action{method: "set", args: obj{"key": key, "value": value}, leaves: func(json.RawMessage) fact {
+			return fact{name: key, view: "entries", text: fmt.Sprintf("%q:%q", key, value)}
+		}}
+	},
 	"kv": func(h *hand) action {
 		switch h.random.IntN(8) {
 		case 0, 1, 2:
@@ -202,7 +211,7 @@ var hands = map[string]func(h *hand) action{
 
 // views of the applications without arguments; their answers are the same on all nodes in the end.
 var views = map[string][]string{
-	"kv": {"entries", "len"}, "types": {"setup"}, "private": {"shared"}, "handlers": {"value", "runs", "journal"},
+	"kv": {"entries", "len"}, "kvnext": {"entries", "label"}, "types": {"setup"}, "private": {"shared"}, "handlers": {"value", "runs", "journal"},
 	"collections": {"visits", "stock", "title", "lines", "tags", "scores", "table", "text"},
 	"blobs":       {"files"}, "xcall": {"hits", "records"}, "board": {"best"}, "rogue": {"len"},
 }
