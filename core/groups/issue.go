@@ -88,20 +88,28 @@ func (s *Service) sprout(ctx context.Context, b *store.Batch, genesis wire.Group
 	return nil
 }
 
-// Forget adds the removal of a group from this node to a batch of the caller's. Nobody else learns of it.
+// Forget adds the removal of a group from this node to a batch of the caller's. Nobody else learns of it. As Stage, it holds
+// the group until the batch ends, so that nothing is added to what goes.
 func (s *Service) Forget(ctx context.Context, b *store.Batch, id domain.GroupID) error {
-	err := s.with(ctx, id, func(g *group) error {
-		deleteContextRows(b, id, g.state)
-		for claim := range g.late {
-			store.Generic.Delete(b, lateKey(claim))
-		}
-		return s.scanPending(ctx, id, func(op governance.Op, _ []byte) error {
-			store.Generic.Delete(b, store.GenericKey{Scope: pendingScope, Fragment: op.ID})
-			return nil
-		})
-	})
-	if err != nil && !errors.Is(err, errkind.NotFound) { // without a genesis there are rows only
+	ctx = context.WithoutCancel(ctx)
+	g, err := s.lock(ctx, id)
+	switch {
+	case errors.Is(err, errkind.NotFound): // without a genesis there are rows only
+	case err != nil:
 		return err
+	default:
+		if err := s.deleteOwn(ctx, b, g); err != nil {
+			s.release(ctx, g)
+			return err
+		}
+		b.AfterCommit(func(err error) {
+			defer s.release(ctx, g)
+			g.forget()
+			if err == nil {
+				s.drop(g)
+				s.leaves(id)
+			}
+		})
 	}
 	deleteRows(b, id)
 	store.GroupOpLog.DeletePrefix(b, wire.GroupOpLogPrefix(id))
@@ -111,16 +119,19 @@ func (s *Service) Forget(ctx context.Context, b *store.Batch, id domain.GroupID)
 	for _, scope := range [][16]byte{genesisScope, provisionalScope, conflictScope, inheritedScope} {
 		store.Generic.Delete(b, store.GenericKey{Scope: scope, Fragment: id})
 	}
-	b.AfterCommit(func(err error) {
-		if err != nil {
-			return
-		}
-		s.mu.Lock()
-		delete(s.groups, id)
-		s.mu.Unlock()
-		s.leaves(id)
-	})
 	return b.Err()
+}
+
+// deleteOwn removes the rows of a group whose keys do not begin with its id.
+func (s *Service) deleteOwn(ctx context.Context, b *store.Batch, g *group) error {
+	deleteContextRows(b, g.id, g.state)
+	for claim := range g.late {
+		store.Generic.Delete(b, lateKey(claim))
+	}
+	return s.scanPending(ctx, g.id, func(op governance.Op, _ []byte) error {
+		store.Generic.Delete(b, store.GenericKey{Scope: pendingScope, Fragment: op.ID})
+		return nil
+	})
 }
 
 // make makes and takes operations of one author, one after the other.

@@ -158,11 +158,11 @@ func (k *kin) order() ([]domain.GroupID, map[domain.GroupID][]edge) {
 func (k *kin) parent(child domain.GroupID, may []edge) *domain.GroupID {
 	var best *edge
 	for _, e := range may {
-		up := k.groups[e.parent].state
-		if !up.Subgroups[child] {
+		up := k.groups[e.parent]
+		if up == nil || !up.state.Subgroups[child] { // nil: forgotten meanwhile
 			continue
 		}
-		if now, ok := k.edge(e.parent, child, up.Links[child]); ok && (best == nil || now.compare(*best) < 0) {
+		if now, ok := k.edge(e.parent, child, up.state.Links[child]); ok && (best == nil || now.compare(*best) < 0) {
 			best = &now
 		}
 	}

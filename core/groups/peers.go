@@ -109,13 +109,16 @@ const maxOffer = 4 << 20
 // builds on, are left out. More tells that there are others of the second kind.
 func (s *Service) Offer(ctx context.Context, id domain.GroupID, have, want []domain.Hash, limit int) (raws [][]byte, more bool, err error) {
 	err = s.with(ctx, id, func(g *group) error {
-		unnamed := map[domain.Hash]bool{}
+		unnamed, wanted := map[domain.Hash]bool{}, map[domain.Hash]bool{}
 		for _, tip := range g.engine.Tips() {
 			unnamed[tip] = true
 		}
+		for _, op := range want {
+			wanted[op] = true
+		}
 		lacks := slices.DeleteFunc(g.engine.After(have, g.engine.Len()), func(op domain.Hash) bool {
 			verdict, _ := g.engine.Verdict(op)
-			return unnamed[op] && verdict.Code.Refused() && len(g.dag.Parents(op)) > 0 || slices.Contains(want, op)
+			return unnamed[op] && verdict.Code.Refused() && len(g.engine.Parents(op)) > 0 || wanted[op]
 		})
 		ids := append(slices.Clone(want), lacks...)
 		more = len(ids) > limit

@@ -5,6 +5,7 @@ package membership
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -22,6 +23,7 @@ import (
 	"github.com/calimero-go/core/core/store"
 	"github.com/calimero-go/core/core/wire"
 	"github.com/calimero-go/core/plugin-sdk/domain"
+	"github.com/calimero-go/core/plugin-sdk/errkind"
 )
 
 // PeerID is the id of a node.
@@ -153,7 +155,10 @@ func (m *Manager) Serve(ctx context.Context) error {
 	defer m.tasks.End()
 	defer cancel()
 	for _, id := range ids {
-		if err := m.Follow(ctx, id); err != nil {
+		err := m.Follow(ctx, id)
+		if errors.Is(err, errkind.NotFound) || errors.Is(err, errkind.Corrupt) { // no reason to leave the others alone
+			m.log.Error("a group is not followed", "group", id, "err", err)
+		} else if err != nil {
 			return err
 		}
 	}

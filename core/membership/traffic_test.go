@@ -8,6 +8,7 @@ import (
 
 	"github.com/calimero-go/core/core/membership"
 	"github.com/calimero-go/core/core/network"
+	"github.com/calimero-go/core/core/store"
 	"github.com/calimero-go/core/core/wire"
 	"github.com/calimero-go/core/plugin-sdk/domain"
 	"github.com/calimero-go/core/plugin-sdk/errkind"
@@ -240,4 +241,21 @@ func TestMember_Removed(t *testing.T) {
 	require.NotEmpty(t, receipts)
 	_, found = a.role(ctxID, joined)
 	require.False(t, found)
+}
+
+// TestServe_GroupWithoutGenesis: a group that cannot be read, here rows without a genesis, does not keep the others from
+// being followed.
+func TestServe_GroupWithoutGenesis(t *testing.T) {
+	t.Parallel()
+	l := newLAN()
+	a, b := l.node(t, "a"), l.node(t, "b")
+	group := a.group()
+	batch := a.db.Batch()
+	store.GroupMeta.Put(batch, domain.GroupID{}, wire.GroupMeta{}) // the first that is found
+	require.NoError(t, batch.Commit(t.Context()))
+	a.restart()
+	joiner := domain.PrivateKey{0x90}
+	_, err := b.manager().JoinGroup(t.Context(), a.inviteTo(membership.GroupInvite{Group: group, Inviter: founder}), joiner)
+	require.NoError(t, err)
+	a.sees(group, joiner.Public(), true)
 }
