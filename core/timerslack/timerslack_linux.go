@@ -1,6 +1,7 @@
 package timerslack
 
 import (
+	"errors"
 	"os"
 	"runtime"
 	"syscall"
@@ -8,10 +9,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// again is in the environment of a program that was run anew, until it calls Adopt.
+const again = "MEROD_TIMERSLACK_ADOPTED"
+
 // Adopt gives this process the slack, all threads of it: it runs its program anew, with the same arguments and
-// environment. So it is to be called first thing. Without an error the process has the slack already, or more; an error
-// leaves it as it was.
+// environment, once. So it is to be called first thing. Without an error the process has the slack already, or more; an
+// error leaves it as it was.
 func Adopt() error {
+	_, ran := os.LookupEnv(again)
+	if err := os.Unsetenv(again); err != nil {
+		return err
+	}
 	// The threads of a process inherit the slack of the one that made it, but Go's are there before main.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -19,12 +27,15 @@ func Adopt() error {
 	if err != nil || old >= Slack.Nanoseconds() {
 		return err
 	}
-	program, err := os.Executable()
-	if err == nil {
-		err = syscall.Exec(program, os.Args, os.Environ())
+	defer restore(old)
+	if ran { // processes of real-time priority have none, whatever they set
+		return errors.New("the system does not keep the slack of timers")
 	}
-	restore(old)
-	return err
+	program, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	return syscall.Exec(program, os.Args, append(os.Environ(), again+"=1"))
 }
 
 // Start runs start, which starts a process: that has the slack, or what this one has if it is more, and its children too.

@@ -14,7 +14,10 @@ import (
 	"github.com/calimero-go/core/core/timerslack"
 )
 
-const adopting = "TIMERSLACK_TEST_ADOPT"
+const (
+	adopting = "TIMERSLACK_TEST_ADOPT"
+	again    = "MEROD_TIMERSLACK_ADOPTED" // says that the program was run anew
+)
 
 func TestMain(m *testing.M) {
 	if os.Getenv(adopting) != "" {
@@ -23,7 +26,8 @@ func TestMain(m *testing.M) {
 			os.Exit(1)
 		}
 		n, err := slack()
-		fmt.Println(n, err, strings.Join(os.Args[1:], " "))
+		_, marked := os.LookupEnv(again)
+		fmt.Println(n, err, marked, strings.Join(os.Args[1:], " "))
 		os.Exit(0)
 	}
 	os.Exit(m.Run())
@@ -59,5 +63,20 @@ func TestAdopt_RunsTheProgramAnew(t *testing.T) {
 	cmd.Env = append(os.Environ(), adopting+"=1")
 	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, "%s", out)
-	require.Equal(t, fmt.Sprintf("%d <nil> an argument\n", max(before, int(timerslack.Slack.Nanoseconds()))), string(out))
+	require.Equal(t, fmt.Sprintf("%d <nil> false an argument\n", max(before, int(timerslack.Slack.Nanoseconds()))), string(out))
+}
+
+// TestAdopt_OnlyOnce: where the slack does not outlast the new run, the program goes on without it and is not run for ever.
+func TestAdopt_OnlyOnce(t *testing.T) {
+	t.Parallel()
+	before, err := slack()
+	require.NoError(t, err)
+	if before >= int(timerslack.Slack.Nanoseconds()) {
+		t.Skip("this process has the slack")
+	}
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), adopting+"=1", again+"=1")
+	out, err := cmd.CombinedOutput()
+	require.Error(t, err)
+	require.Contains(t, string(out), "does not keep the slack")
 }
