@@ -133,7 +133,7 @@ func (v view) readmitted(who domain.PublicKey, removal int, in bitset) bool {
 	return false
 }
 
-// CheckMarks checks that nothing that came after a mark of an engine changed what counts before it. It returns how many
+// CheckMarks checks that nothing that came after a mark of an engine changed what counted then. It returns how many
 // marks there are.
 func (g *Engine) CheckMarks(ops []Op) (int, error) {
 	ready, depth, _ := causal(ops)
@@ -141,8 +141,10 @@ func (g *Engine) CheckMarks(ops []Op) (int, error) {
 	res := e.run()
 	for _, m := range g.marks[1:] {
 		head := e.index[m.head.op.ID]
-		before := e.past[head].clone()
-		before.add(head)
+		before := newBitset(len(e.ops)) // known when the mark was set
+		for _, n := range g.log[:m.at] {
+			before.add(e.index[n.op.ID])
+		}
 		all, then, now := view{e, res.applied, res.joins}, e.state(before).applied, res.applied
 		for i := range before.all {
 			if then.has(i) != now.has(i) && !e.ops[i].parentless() && !all.rejudged(i) {
