@@ -341,10 +341,16 @@ func (m *manager) mayWrite(ctx context.Context, id domain.ContextID, author doma
 func (a *arrival) deltaRow() wire.ContextDagDelta {
 	row := a.row.Delta
 	row.Applied = true
-	if proof := a.row.Author; proof.Signature == nil || proof.Events != wire.EventsDigest(row.Events) {
+	if !a.eventsSigned() {
 		row.Events = nil
 	}
 	return row
+}
+
+// eventsSigned tells whether the author's signature is over the events too.
+func (a *arrival) eventsSigned() bool {
+	proof := a.row.Author
+	return proof.Signature != nil && proof.Events == wire.EventsDigest(a.row.Delta.Events)
 }
 
 // maxAskedDeltas bounds one question for deltas.

@@ -118,19 +118,25 @@ func (m *manager) upgradeOnAccess(ctx context.Context, e *entry, c *call) error 
 		return err
 	}
 	err = m.upgrade(ctx, e, UpgradeRequest{Context: e.id, Application: g.app, Migrate: g.migrate, Member: &c.executor})
-	if err != nil && ctx.Err() == nil {
+	if err != nil {
 		m.metrics.upgrades.WithLabelValues("failed").Inc()
+		if ctx.Err() != nil {
+			return err
+		}
 		m.opts.Logger.Warn("a context is not upgraded, and goes on with the application it has", "context", e.id, "application", g.app,
 			"err", err)
 		return m.refresh(ctx, e)
 	}
 	m.metrics.upgrades.WithLabelValues("ok").Inc()
-	return err
+	return nil
 }
 
-// stageMarks notes the migrations that received deltas say they are.
+// stageMarks notes the migrations that received deltas say they are, as far as their authors signed that.
 func (m *manager) stageMarks(ctx context.Context, b *store.Batch, e *entry, apply []*arrival) (marked bool, err error) {
 	for _, a := range apply {
+		if !a.eventsSigned() {
+			continue
+		}
 		for _, event := range a.delta.Events {
 			if event.Kind != Migrated {
 				continue
@@ -182,12 +188,11 @@ func (m *manager) setApplication(ctx context.Context, req UpgradeRequest) error 
 	if err != nil {
 		return err
 	}
-	role, _, err := m.opts.Groups.Role(ctx, *group, *req.Member)
+	role, member, err := m.opts.Groups.Role(ctx, *group, *req.Member)
 	if err != nil {
 		return err
 	}
-	if _, member := state.Members[*req.Member]; !member ||
-		role != domain.RoleAdmin && !state.Capabilities[*req.Member].Has(domain.CanManageApplication) {
+	if !member || role != domain.RoleAdmin && !state.Capabilities[*req.Member].Has(domain.CanManageApplication) {
 		return errkind.PermissionDenied.Errorf("requester lacks permission to set target application in group '%s' (not an admin and "+
 			"capability bit 0x%x is not set)", group.Debug(), uint32(domain.CanManageApplication))
 	}
@@ -319,7 +324,7 @@ func (m *manager) stageMigration(ctx context.Context, b *store.Batch, e *entry, 
 	case e.local.GuestMerge:
 		return errkind.Unsupported.Errorf("context %s is merged by its application, which has to migrate its state itself", e.id)
 	}
-	member, err := m.migrator(ctx, e.id, req.Member)
+	member, err := m.migrator(ctx, e, req.Member)
 	if err != nil {
 		return err
 	}
@@ -348,11 +353,16 @@ func (m *manager) stageMigration(ctx context.Context, b *store.Batch, e *entry, 
 	return b.Err()
 }
 
-func (m *manager) migrator(ctx context.Context, id domain.ContextID, given *domain.PublicKey) (domain.PublicKey, error) {
-	if given != nil {
-		return *given, nil
+// migrator is who runs a migration: its delta must be one that peers take.
+func (m *manager) migrator(ctx context.Context, e *entry, given *domain.PublicKey) (domain.PublicKey, error) {
+	if given == nil {
+		return m.writerOf(ctx, e.id)
 	}
-	return m.writerOf(ctx, id)
+	readOnly, err := m.readOnly(ctx, e, *given)
+	if err == nil && readOnly {
+		err = errkind.PermissionDenied.Errorf("%s may only read context %s, and so cannot migrate it", given, e.id)
+	}
+	return *given, err
 }
 
 // migrate runs a migration method: what it returns is the new state; what it writes is lost, as in the reference.

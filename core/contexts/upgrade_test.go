@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/calimero-go/core/core/contexts"
+	"github.com/calimero-go/core/core/identity"
 	"github.com/calimero-go/core/core/store"
 	"github.com/calimero-go/core/core/wire"
 	"github.com/calimero-go/core/plugin-sdk/borsh"
@@ -142,6 +143,34 @@ func TestUpgrade_MigrationIsADelta(t *testing.T) {
 	requireSame(t, id, a, b)
 }
 
+// TestUpgrade_UnsignedEvents: whoever passes a delta on cannot say that it migrates.
+func TestUpgrade_UnsignedEvents(t *testing.T) {
+	t.Parallel()
+	out, g := &outbox{}, &versioned{}
+	a := startNode(t, g.run, contexts.Options{OnDelta: out.add})
+	id := a.create(t, testApp)
+	told := make(chan domain.ContextID, 9)
+	b := startNode(t, g.run, contexts.Options{
+		Authorize: func(context.Context, domain.ContextID, domain.PublicKey) error { return nil },
+		Migrated:  func(id domain.ContextID) { told <- id },
+	})
+	b.join(t, id)
+	batch := b.db.Batch()
+	store.ContextGroup.Put(batch, id, wire.ID32(b.found(t)))
+	require.NoError(t, batch.Commit(t.Context()))
+	require.NoError(t, a.upgrade(id, nextApp, "migrate"))
+	deltas := out.deltas(t)
+	for i := range deltas {
+		deltas[i].Proof.Signature = nil
+	}
+	requireOutcomes(t, b.receive(t, id, deltas...), contexts.Applied)
+	requireSame(t, id, a, b)
+	require.Empty(t, told)
+	marks, err := store.GroupContextLastMigration.List(t.Context(), b.db, nil)
+	require.NoError(t, err)
+	require.Empty(t, marks)
+}
+
 // TestUpgrade_NothingIsHalfDone: a context that cannot be upgraded is what it was.
 func TestUpgrade_NothingIsHalfDone(t *testing.T) {
 	t.Parallel()
@@ -228,6 +257,43 @@ func TestUpgrade_OnAccess(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, n.upgrade(created.Context, nextApp, method))
 	require.EqualValues(t, 1, g.migrations.Load())
+}
+
+// TestUpgrade_ReadersDoNotMigrate: peers would not take the delta, and have another state for ever.
+func TestUpgrade_ReadersDoNotMigrate(t *testing.T) {
+	t.Parallel()
+	g, out := &versioned{}, &outbox{}
+	n := startNode(t, g.run, contexts.Options{OnDelta: out.add})
+	reader := domain.PrivateKey{0x43}
+	group := n.found(t, wire.OpUpgradePolicySet{Policy: domain.DefaultUpgradePolicy()},
+		wire.OpMemberAdded{Member: reader.Public(), Role: domain.RoleReadOnly})
+	created, err := n.Create(t.Context(), contexts.CreateRequest{Group: &group})
+	require.NoError(t, err)
+	id, method := created.Context, "migrate"
+	b := n.db.Batch()
+	require.NoError(t, identity.NewNode(n.db, nodeKey).PutOwn(b, id, reader))
+	require.NoError(t, b.Commit(t.Context()))
+	for _, body := range contexts.TargetOps(nil, nextApp, domain.BlobID{1}, &method) {
+		_, err := n.groups.Issue(t.Context(), group, nodeKey, body)
+		require.NoError(t, err)
+	}
+	n.GroupsChanged()
+
+	before := len(out.deltas(t))
+	n.member[id] = reader.Public()
+	require.Equal(t, "v1:first", n.get(t, id), "in the application that the context has")
+	who := reader.Public()
+	err = n.Upgrade(t.Context(), contexts.UpgradeRequest{Context: id, Application: nextApp, Migrate: &method, Member: &who})
+	requireError(t, err, errkind.PermissionDenied, who.String()+" may only read context "+id.String()+", and so cannot migrate it")
+	require.Equal(t, testApp, n.application(t, id))
+	require.Zero(t, g.migrations.Load())
+	require.Len(t, out.deltas(t), before)
+
+	n.member[id] = created.Member
+	require.Equal(t, "v2:first", n.get(t, id))
+	require.Len(t, out.deltas(t), before+1)
+	n.member[id] = reader.Public()
+	require.Equal(t, "v2:first", n.get(t, id))
 }
 
 // TestSetApplication: a context with a group of its own tells it, as far as the member may; one of another group follows

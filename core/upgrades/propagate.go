@@ -2,6 +2,7 @@ package upgrades
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -9,6 +10,7 @@ import (
 	"github.com/calimero-go/core/core/store"
 	"github.com/calimero-go/core/core/wire"
 	"github.com/calimero-go/core/plugin-sdk/domain"
+	"github.com/calimero-go/core/plugin-sdk/errkind"
 )
 
 // propagate upgrades all contexts of a group in the background and notes how far it is. The caller entered the group; it
@@ -27,6 +29,7 @@ func (s *Service) run(ctx context.Context, id domain.GroupID, row wire.GroupUpgr
 	if err != nil {
 		return err
 	}
+	// Another admin may have told the group of a later upgrade since: its application goes with its migration.
 	state, err := s.opts.Groups.State(ctx, id)
 	if err != nil {
 		return err
@@ -35,7 +38,7 @@ func (s *Service) run(ctx context.Context, id domain.GroupID, row wire.GroupUpgr
 	for round := 0; ; round++ {
 		var failed []domain.ContextID
 		for _, c := range left {
-			if err := s.one(ctx, c, state.Target, text(row.Migration)); err != nil {
+			if err := s.one(ctx, c, state.Target, text(state.Migration)); err != nil {
 				if ctx.Err() != nil {
 					return ctx.Err()
 				}
@@ -147,35 +150,37 @@ func (s *Service) follow(ctx context.Context, id domain.GroupID, since time.Time
 		return false, err
 	}
 	for _, c := range ids {
-		info, err := s.opts.Contexts.Get(ctx, c)
-		if err != nil {
-			return false, err
+		waits, failed := s.followOne(ctx, store.GroupContextKey{Group: id, Context: c}, meta, since)
+		if ctx.Err() != nil {
+			return false, ctx.Err()
 		}
-		if info.Application == meta.TargetApplicationID {
-			continue
+		if failed != nil { // the others do not wait for it
+			err = errors.Join(err, errkind.Of(failed).Errorf("context %s: %w", c, failed))
 		}
-		if s.opts.Provide != nil {
-			if err := s.opts.Provide(ctx, c, meta.TargetApplicationID, domain.BlobID(meta.AppKey)); err != nil {
-				return false, err
-			}
-		}
-		if meta.UpgradePolicy.Mode == domain.UpgradeLazyOnAccess {
-			continue // the next call does it
-		}
-		migrate := text(meta.Migration)
-		if migrate != nil && s.opts.Now().Sub(since) < s.opts.Grace {
-			last, _, err := store.GroupContextLastMigration.Get(ctx, s.opts.DB, store.GroupContextKey{Group: id, Context: c})
-			if err != nil {
-				return false, err
-			}
-			if last != contexts.MarkOf(meta.TargetApplicationID, *migrate) {
-				again = true
-				continue
-			}
-		}
-		if err := s.one(ctx, c, meta.TargetApplicationID, migrate); err != nil {
+		again = again || waits
+	}
+	return again, err
+}
+
+func (s *Service) followOne(ctx context.Context, at store.GroupContextKey, meta wire.GroupMeta, since time.Time) (again bool, err error) {
+	info, err := s.opts.Contexts.Get(ctx, at.Context)
+	if err != nil || info.Application == meta.TargetApplicationID {
+		return false, err
+	}
+	if s.opts.Provide != nil {
+		if err := s.opts.Provide(ctx, at.Context, meta.TargetApplicationID, domain.BlobID(meta.AppKey)); err != nil {
 			return false, err
 		}
 	}
-	return again, nil
+	if meta.UpgradePolicy.Mode == domain.UpgradeLazyOnAccess {
+		return false, nil // the next call does it
+	}
+	migrate := text(meta.Migration)
+	if migrate != nil && s.opts.Now().Sub(since) < s.opts.Grace {
+		last, _, err := store.GroupContextLastMigration.Get(ctx, s.opts.DB, at)
+		if err != nil || last != contexts.MarkOf(meta.TargetApplicationID, *migrate) {
+			return err == nil, err
+		}
+	}
+	return false, s.one(ctx, at.Context, meta.TargetApplicationID, migrate)
 }

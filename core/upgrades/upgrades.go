@@ -157,7 +157,11 @@ func (s *Service) Changed(id domain.GroupID) {
 // Migrated says that a peer migrated the state of a context. It does not wait.
 func (s *Service) Migrated(id domain.ContextID) {
 	s.spawn(func(ctx context.Context) {
-		if group, found, err := store.ContextGroup.Get(ctx, s.opts.DB, id); err == nil && found {
+		group, found, err := store.ContextGroup.Get(ctx, s.opts.DB, id)
+		switch {
+		case err != nil && ctx.Err() == nil:
+			s.opts.Logger.Error("a context was migrated, and its group is not found", "context", id, "err", err)
+		case err == nil && found:
 			s.Changed(domain.GroupID(group))
 		}
 	})

@@ -289,6 +289,32 @@ func TestUpgrade_Recovery(t *testing.T) {
 	}
 }
 
+// TestUpgrade_RecoveryOfOneThatWasOvertaken: the application that another admin chose meanwhile comes with its own
+// migration.
+func TestUpgrade_RecoveryOfOneThatWasOvertaken(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, domain.UpgradeAutomatic)
+	r.contexts.block = make(chan struct{}) // until the end of this life
+	method, later := "migrate", "migrate_again"
+	_, err := r.Upgrade(t.Context(), r.group, newApp, &method, nil)
+	require.NoError(t, err)
+	r.stop()
+	for _, body := range contexts.TargetOps([]byte(method), oldApp, domain.BlobID{9}, &later) {
+		_, err := r.groups.Issue(t.Context(), r.group, node, body)
+		require.NoError(t, err)
+	}
+	before := len(r.contexts.asked())
+	r.contexts.block = nil
+	r.start()
+	r.eventually(completed)
+	after := r.contexts.asked()[before:]
+	require.NotEmpty(t, after)
+	for _, req := range after {
+		require.Equal(t, oldApp, req.Application)
+		require.Equal(t, &later, req.Migrate)
+	}
+}
+
 func TestUpgrade_Lazy(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, domain.UpgradeLazyOnAccess)
@@ -335,4 +361,20 @@ func TestFollow(t *testing.T) {
 	follows(oldApp)
 	last := r.contexts.asked()
 	require.Equal(t, &method, last[len(last)-1].Migrate)
+}
+
+// TestFollow_NoContextWaitsForAnother: one that cannot follow does not keep those after it.
+func TestFollow_NoContextWaitsForAnother(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, domain.UpgradeAutomatic)
+	r.contexts.fail(rooms[0], 1_000_000)
+	for _, body := range contexts.TargetOps(nil, newApp, domain.BlobID{9}, nil) {
+		_, err := r.groups.Issue(t.Context(), r.group, node, body)
+		require.NoError(t, err)
+	}
+	r.Changed(r.group)
+	require.Eventually(t, func() bool { return r.run(rooms[1]) == newApp && r.run(rooms[2]) == newApp }, 20*time.Second, time.Millisecond)
+	require.Equal(t, oldApp, r.run(rooms[0]))
+	r.contexts.fail(rooms[0], 0)
+	require.Eventually(t, func() bool { return r.run(rooms[0]) == newApp }, 20*time.Second, time.Millisecond)
 }
