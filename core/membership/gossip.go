@@ -152,6 +152,7 @@ func (m *Manager) take(ctx context.Context, in *Incoming) {
 func (g *group) heard(ctx context.Context, in *Incoming) {
 	service := g.m.opts.Groups
 	want, err := service.Lacks(ctx, g.id, in.heads)
+	want = g.unshunned(want)
 	if err == nil && len(want) == 0 {
 		want, err = service.Missing(ctx, g.id)
 	}

@@ -13,10 +13,14 @@ import (
 	"github.com/calimero-go/core/plugin-sdk/domain"
 )
 
-// Bounds of what waits to be sent to a group.
+// Bounds of what waits to be sent to a group, and of what is left alone.
 const (
 	maxOut     = 1024
 	maxUnacked = 256
+	maxShunned = 4096
+	// Pauses before what nobody has acknowledged is published again, the first and the longest.
+	firstAgain, lastAgain = time.Second, 5 * time.Minute
+	shunTime              = time.Minute
 )
 
 // group is the traffic of a group that the node follows; what the group is, is core/groups' to say.
@@ -33,7 +37,12 @@ type group struct {
 	out        []groups.Published
 	publishing bool
 	unacked    []domain.Hash
-	joiner     *domain.PrivateKey // of this node, until it has found its place
+	// again is when unacked ones are published again, pause how long after that.
+	again time.Time
+	pause time.Duration
+	// shunned are operations of strangers that nobody builds on, and since when: they are not asked for at once again.
+	shunned map[domain.Hash]time.Time
+	joiner  *domain.PrivateKey // of this node, until it has found its place
 	// newcomer is the identity that joined last, and pass its invitation: others may not know it yet.
 	newcomer *domain.PrivateKey
 	pass     *wire.GroupPass
@@ -47,6 +56,8 @@ func (g *group) published(p groups.Published) {
 	}
 	if len(g.unacked) < maxUnacked {
 		g.unacked = append(g.unacked, p.ID)
+		g.pause = firstAgain
+		g.again = time.Now().Add(g.pause)
 	}
 	g.publish()
 	g.mu.Unlock()
@@ -151,10 +162,61 @@ func (g *group) tick(now time.Time) {
 	g.mu.Lock()
 	due := now.Sub(g.beat) >= g.m.opts.Heartbeat
 	g.publish()
+	var again []domain.Hash
+	if g.followed && len(g.unacked) > 0 && !now.Before(g.again) {
+		again = slices.Clone(g.unacked)
+		g.pause = min(2*g.pause, lastAgain)
+		g.again = now.Add(g.pause)
+	}
 	g.mu.Unlock()
+	if len(again) > 0 {
+		g.m.tasks.Go(func(ctx context.Context) { g.republish(ctx, again) })
+	}
 	if due {
 		g.soon()
 	}
+}
+
+// republish sends operations once more that no peer has shown to know, in the order in which they were made: a peer of the
+// reference asks for heads alone.
+func (g *group) republish(ctx context.Context, ops []domain.Hash) {
+	raws, err := g.m.opts.Groups.Ops(ctx, g.id, ops)
+	if err != nil {
+		g.m.warn(ctx, "operations of a group are not published again", g.id, err)
+		return
+	}
+	for _, raw := range raws {
+		op, err := wire.DecodeSignedGroupOp(raw)
+		var id domain.Hash
+		if err == nil {
+			id, err = op.ContentHash()
+		}
+		if err != nil {
+			g.m.warn(ctx, "an operation of a group is not published again", g.id, err)
+			continue
+		}
+		g.broadcast(ctx, wire.GroupGovernanceDelta{Group: g.id, Delta: id, Parents: op.Parents, Payload: raw})
+	}
+}
+
+// shun leaves an operation alone for a while.
+func (g *group) shun(id domain.Hash) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if len(g.shunned) >= maxShunned || g.shunned == nil {
+		g.shunned = map[domain.Hash]time.Time{}
+	}
+	g.shunned[id] = time.Now()
+}
+
+// unshunned are those of ids that are not left alone now.
+func (g *group) unshunned(ids []domain.Hash) []domain.Hash {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return slices.DeleteFunc(ids, func(id domain.Hash) bool {
+		since, shunned := g.shunned[id]
+		return shunned && time.Since(since) < shunTime
+	})
 }
 
 func (g *group) heartbeat(ctx context.Context) {

@@ -13,11 +13,10 @@ import (
 // receive takes operations of a peer, those that others build on after them if that may be chosen. It leaves out what
 // only strangers made and nobody builds on. Missing is what is waited for.
 func (g *group) receive(ctx context.Context, source PeerID, raws [][]byte) (missing []domain.Hash, err error) {
-	exams := make([]groups.Exam, len(raws))
 	introduced := map[domain.PublicKey]bool{}
 	var worth, rest [][]byte
 	doubtful := map[domain.Hash]int{} // those in rest
-	for i, raw := range raws {
+	for _, raw := range raws {
 		x, err := g.m.opts.Groups.Examine(ctx, g.id, raw)
 		if err != nil {
 			if isOfStore(err) {
@@ -26,7 +25,6 @@ func (g *group) receive(ctx context.Context, source PeerID, raws [][]byte) (miss
 			g.m.refused(g.id, source, domain.Hash{}, err)
 			continue
 		}
-		exams[i] = x
 		if x.Known {
 			continue
 		}
@@ -53,6 +51,9 @@ func (g *group) receive(ctx context.Context, source PeerID, raws [][]byte) (miss
 			}
 		}
 		if len(built) == 0 {
+			for id := range doubtful {
+				g.shun(id)
+			}
 			return missing, nil
 		}
 		if err := g.add(ctx, source, built); err != nil {
