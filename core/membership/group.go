@@ -36,6 +36,7 @@ type group struct {
 	// out are operations made here that are to be published; unacked those that no peer has shown to know.
 	out        []groups.Published
 	publishing bool
+	leaving    bool
 	unacked    []domain.Hash
 	// again is when unacked ones are published again, pause how long after that.
 	again time.Time
@@ -220,6 +221,7 @@ func (g *group) unshunned(ids []domain.Hash) []domain.Hash {
 }
 
 func (g *group) heartbeat(ctx context.Context) {
+	g.changed() // those above may have changed
 	frontier, members, err := g.m.opts.Groups.Frontier(ctx, g.id)
 	if err != nil {
 		g.m.warn(ctx, "no heartbeat of a group", g.id, err)

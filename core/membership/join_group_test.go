@@ -293,4 +293,9 @@ func TestJoinGroupContext(t *testing.T) {
 	b.sees(group, member.Public(), false)
 	require.Eventually(t, func() bool { return !b.in(later, member.Public()) }, 20*time.Second, time.Millisecond)
 	require.ErrorContains(t, join(later, member), "identity is not a member of the group")
+	require.Eventually(t, func() bool {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		return b.left[later]
+	}, 20*time.Second, time.Millisecond)
 }

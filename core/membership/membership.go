@@ -72,6 +72,8 @@ type Options struct {
 	Acknowledged func(group domain.GroupID, p PeerID)
 	// Entered is called when an identity of this node has entered a context of a group; it must not wait.
 	Entered func(domain.ContextID)
+	// Left is called, once or more, when this node has no identity any more in a context that is here; it must not wait.
+	Left func(domain.ContextID)
 	// Heartbeat (30 s) is how often the node says where its groups are.
 	Heartbeat time.Duration
 	// Answer (10 s) bounds the wait for one answer of a peer.
@@ -99,6 +101,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Entered == nil {
 		o.Entered = func(domain.ContextID) {}
+	}
+	if o.Left == nil {
+		o.Left = func(domain.ContextID) {}
 	}
 	return o
 }
@@ -224,6 +229,7 @@ func (m *Manager) Published(p groups.Published) { m.traffic(p.Group).published(p
 // Changed takes verdicts that changed. It does not wait.
 func (m *Manager) Changed(id domain.GroupID, changes []governance.Change) {
 	m.opts.Contexts.GroupsChanged()
+	m.traffic(id).changed()
 	for _, c := range changes {
 		if c.Old.Code != "" {
 			m.log.Info("an operation of a group counts otherwise now", "group", id, "operation", c.ID, "was", c.Old.Code, "is", c.New.Code)

@@ -80,12 +80,14 @@ type node struct {
 	groups *groups.Service
 	stop   func()
 	acks   int
+	left   map[domain.ContextID]bool
 }
 
 func (l *lan) node(t *testing.T, name string) *node {
 	t.Helper()
 	db := store.Open(storagetest.NewMemory(), store.Options{})
-	n := &node{t: t, lan: l, id: membership.PeerID(name), db: db, identity: identity.New(db), clock: time.Now, topics: map[string]bool{}}
+	n := &node{t: t, lan: l, id: membership.PeerID(name), db: db, identity: identity.New(db), clock: time.Now, topics: map[string]bool{},
+		left: map[domain.ContextID]bool{}}
 	n.start()
 	t.Cleanup(func() { n.stop() })
 	l.mu.Lock()
@@ -104,6 +106,7 @@ func (n *node) start() {
 	m, err := membership.New(membership.Options{
 		DB: n.db, Groups: service, Identity: n.identity, Contexts: n, Network: n, Heartbeat: 50 * time.Millisecond,
 		Now:          func() time.Time { return n.clock() },
+		Left:         func(id domain.ContextID) { n.mu.Lock(); n.left[id] = true; n.mu.Unlock() },
 		Acknowledged: func(domain.GroupID, membership.PeerID) { n.mu.Lock(); n.acks++; n.mu.Unlock() },
 	})
 	require.NoError(n.t, err)

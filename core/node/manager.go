@@ -42,7 +42,7 @@ func (n *Node) newManager() (*manager, error) {
 	var err error
 	if m.groups, err = membership.New(membership.Options{
 		DB: n.db, Groups: n.groups, Identity: n.identity, NodeKey: n.groupKey(), Contexts: n.contexts,
-		Network: groupStreams{n.network}, Acknowledged: m.acknowledged, Entered: m.entered, Registerer: n.reg, Logger: n.log,
+		Network: groupStreams{n.network}, Acknowledged: m.acknowledged, Entered: m.entered, Left: m.left, Registerer: n.reg, Logger: n.log,
 	}); err != nil {
 		return nil, fmt.Errorf("set up groups: %w", err)
 	}
@@ -170,6 +170,13 @@ func (m *manager) entered(id domain.ContextID) {
 	if err := m.sync.Follow(context.Background(), id); err != nil {
 		// A restart at the latest enters its topic.
 		m.n.log.Error("a context was entered and its topic is not", "context", id, "err", err)
+	}
+}
+
+// left stops following a context in which this node has no identity any more. What is here of it stays.
+func (m *manager) left(id domain.ContextID) {
+	if err := m.sync.Unfollow(context.Background(), id); err != nil {
+		m.n.log.Error("a context was left and its topic is not", "context", id, "err", err)
 	}
 }
 
