@@ -41,7 +41,6 @@ type Peers interface {
 	JoinGroup(ctx context.Context, inv membership.GroupInvitation, joiner domain.PrivateKey) (membership.JoinedGroup, error)
 	JoinGroupContext(ctx context.Context, group domain.GroupID, id domain.ContextID, joiner domain.PrivateKey) error
 	Follow(ctx context.Context, group domain.GroupID) error
-	Unfollow(ctx context.Context, group domain.GroupID) error
 }
 
 // Options of a Service. All but Logger are required.

@@ -61,8 +61,6 @@ func (p *peers) Follow(_ context.Context, id domain.GroupID) error {
 	return nil
 }
 
-func (p *peers) Unfollow(context.Context, domain.GroupID) error { return nil }
-
 // rig is the flows of one node over real groups.
 type rig struct {
 	t      testing.TB

@@ -65,8 +65,7 @@ func (a *alone) JoinGroupContext(_ context.Context, _ domain.GroupID, c domain.C
 	return nil
 }
 
-func (a *alone) Follow(context.Context, domain.GroupID) error   { return nil }
-func (a *alone) Unfollow(context.Context, domain.GroupID) error { return nil }
+func (a *alone) Follow(context.Context, domain.GroupID) error { return nil }
 
 // governed is a server over real groups of one node.
 type governed struct {
