@@ -147,14 +147,3 @@ func (m *GroupOps) DecodeBorsh(d *borsh.Decoder) {
 	atMost(d, "ops", len(m.Ops), MaxGroupOps)
 	m.More = d.Bool("more")
 }
-
-// GroupGenesisAnnounce shows the genesis of a group to its members, on the group's topic.
-type GroupGenesisAnnounce struct{ Genesis GroupGenesis }
-
-func (GroupGenesisAnnounce) broadcastTag() uint8 { return tagGroupGenesisAnnounce }
-
-// EncodeBorsh writes the message.
-func (g GroupGenesisAnnounce) EncodeBorsh(e *borsh.Encoder) { g.Genesis.EncodeBorsh(e) }
-
-// DecodeBorsh reads the message. Nothing is verified.
-func (g *GroupGenesisAnnounce) DecodeBorsh(d *borsh.Decoder) { g.Genesis.DecodeBorsh(d) }

@@ -83,7 +83,6 @@ func TestExtensionBytes(t *testing.T) {
 		"c0" + repeated("11") + repeated("22") + repeated("33") + "01000000" + repeated("00") + timestampHex + repeated("55") +
 			"02000000dead" + "09" + strings.Repeat("00", 11) + "00" + "00000000" + repeated("66") + sigHex: wire.SignedDelta{
 			StateDelta: delta, Actions: filled[domain.Hash](0x66), Signature: sig},
-		"c2" + genesisHex: wire.GroupGenesisAnnounce{Genesis: genesis},
 		"c1" + statementHex() + "00000100" + sigHex: wire.DeltaAnnounce{DeltaStatement: statement(), Size: 65536, Signature: sig},
 	} {
 		got, err := wire.EncodeBroadcast(m)

@@ -28,8 +28,8 @@ const InviteTopic = "mero_specialized_node_invites"
 
 // Broadcast is what a gossip message carries (sync-wire.md §1.2). The types are [StateDelta], [HashHeartbeat],
 // [SpecializedNodeDiscovery], [SpecializedNodeJoinConfirmation], [GroupMutation], [SignedGroupOpV1],
-// [GroupGovernanceDelta], [GroupStateHeartbeat], [TeeAttestationAnnounce], and of the extension [SignedDelta],
-// [DeltaAnnounce] and [GroupGenesisAnnounce].
+// [GroupGovernanceDelta], [GroupStateHeartbeat], [TeeAttestationAnnounce], and of the extension [SignedDelta] and
+// [DeltaAnnounce].
 type Broadcast interface {
 	borsh.Marshaler
 	broadcastTag() uint8
@@ -54,7 +54,6 @@ const FirstExtensionTag uint8 = 0xc0
 const (
 	tagSignedDelta = FirstExtensionTag + iota
 	tagDeltaAnnounce
-	tagGroupGenesisAnnounce
 )
 
 // EncodeBroadcast returns the bytes of a gossip message; kind TooLarge when they exceed MaxGossip.
@@ -110,8 +109,6 @@ func readBroadcast(d *borsh.Decoder) Broadcast {
 		return decoded[SignedDelta](d)
 	case tagDeltaAnnounce:
 		return decoded[DeltaAnnounce](d)
-	case tagGroupGenesisAnnounce:
-		return decoded[GroupGenesisAnnounce](d)
 	default:
 		d.Fail("message", unexpectedTag(tag))
 		return nil
