@@ -79,6 +79,11 @@ func (c *cli) change(ctx context.Context, n *client, method, path string, body a
 	if err != nil {
 		return err
 	}
+	return c.changed(answer, format, args...)
+}
+
+// changed says what was done.
+func (c *cli) changed(answer json.RawMessage, format string, args ...any) error {
 	if c.Output == "json" {
 		return c.json(answer)
 	}
@@ -88,19 +93,29 @@ func (c *cli) change(ctx context.Context, n *client, method, path string, body a
 // govern is change on a group: below builds the body with who asks.
 func (c *cli) govern(ctx context.Context, g ofGroup, as asRequester, method, suffix string, body func(schema.Requester) any,
 	format string, args ...any) error {
-	path, err := g.path(suffix)
+	answer, err := g.ask(ctx, c, as, method, suffix, body)
 	if err != nil {
 		return err
+	}
+	return c.changed(answer, format, args...)
+}
+
+// ask sends a request below a group's route: body builds what it says with who asks.
+func (g ofGroup) ask(ctx context.Context, c *cli, as asRequester, method, suffix string, body func(schema.Requester) any) (
+	json.RawMessage, error) {
+	path, err := g.path(suffix)
+	if err != nil {
+		return nil, err
 	}
 	who, err := as.requester()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	n, err := c.client()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return c.change(ctx, n, method, path, body(who), format, args...)
+	return n.ask(ctx, method, path, body(who))
 }
 
 // fetch asks a route below a group's.

@@ -299,19 +299,7 @@ func (u *upgradeTrigger) Run(ctx context.Context, c *cli) error {
 
 // start begins an upgrade, or takes it up again, and shows how far it is.
 func (g ofGroup) start(ctx context.Context, c *cli, as asRequester, suffix string, body func(schema.Requester) any) error {
-	path, err := g.path(suffix)
-	if err != nil {
-		return err
-	}
-	who, err := as.requester()
-	if err != nil {
-		return err
-	}
-	n, err := c.client()
-	if err != nil {
-		return err
-	}
-	answer, err := n.ask(ctx, http.MethodPost, path, body(who))
+	answer, err := g.ask(ctx, c, as, http.MethodPost, suffix, body)
 	if err != nil {
 		return err
 	}

@@ -1,8 +1,8 @@
 package main
 
 import (
+	"cmp"
 	"context"
-	"fmt"
 	"net/http"
 	"strings"
 
@@ -147,19 +147,8 @@ func (f capabilityFlags) bits() (set uint32) {
 
 // capabilityText names bits as the flags do.
 func capabilityText(set uint32) string {
-	var on []string
-	for i, name := range []string{"create-context", "invite-members", "join-open-contexts", "manage-members", "manage-application"} {
-		if set&(1<<i) != 0 {
-			on, set = append(on, name), set&^(1<<i)
-		}
-	}
-	if set != 0 {
-		on = append(on, fmt.Sprintf("0x%x", set))
-	}
-	if len(on) == 0 {
-		return "nothing"
-	}
-	return strings.Join(on, ", ")
+	names := domain.BitNames(set, "create-context", "invite-members", "join-open-contexts", "manage-members", "manage-application")
+	return cmp.Or(strings.Join(names, ", "), "nothing")
 }
 
 type membersSetCaps struct {

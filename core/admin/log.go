@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -117,19 +118,7 @@ func inContext(c domain.ContextCapability) string {
 }
 
 func bits(set uint32, names ...string) string {
-	var on []string
-	for i, name := range names {
-		if set&(1<<i) != 0 {
-			on, set = append(on, name), set&^(1<<i)
-		}
-	}
-	if set != 0 {
-		on = append(on, fmt.Sprintf("0x%x", set))
-	}
-	if len(on) == 0 {
-		return "none"
-	}
-	return strings.Join(on, " ")
+	return cmp.Or(strings.Join(domain.BitNames(set, names...), " "), "none")
 }
 
 func policy(p domain.UpgradePolicy) string {

@@ -71,6 +71,16 @@ func (s *Server) onGroup(w http.ResponseWriter, r *http.Request, body schema.Req
 	return id, ok && s.validJSON(w, r, body)
 }
 
+// under reads the group of the path, what read finds besides, and the body; nil has none.
+func under[T any](s *Server, w http.ResponseWriter, r *http.Request, read func(http.ResponseWriter, *http.Request) (T, bool),
+	body schema.Request) (id domain.GroupID, what T, ok bool) {
+	if id, ok = s.groupOf(w, r); !ok {
+		return id, what, false
+	}
+	what, ok = read(w, r)
+	return id, what, ok && (body == nil || s.validJSON(w, r, body))
+}
+
 // requester is the caller whose token is for a key, else whoever the body names.
 func requester(r *http.Request, body schema.Requester) *domain.PublicKey {
 	if id := authroutes.FromContext(r.Context()); id != nil && id.PublicKey != nil {
@@ -88,8 +98,11 @@ func (s *Server) done(w http.ResponseWriter, r *http.Request, err error) {
 	s.answer(w, nil)
 }
 
+// page is a part of a list.
+type page struct{ offset, limit uint64 }
+
 // paging reads offset and limit of a list.
-func paging(w http.ResponseWriter, r *http.Request) (offset, limit uint64, ok bool) {
+func paging(w http.ResponseWriter, r *http.Request) (p page, ok bool) {
 	query := r.URL.Query()
 	read := func(name string, value uint64) uint64 {
 		if !ok || !query.Has(name) {
@@ -103,8 +116,8 @@ func paging(w http.ResponseWriter, r *http.Request) (offset, limit uint64, ok bo
 		return n
 	}
 	ok = true
-	offset, limit = read("offset", 0), read("limit", 100)
-	return offset, limit, ok
+	p = page{offset: read("offset", 0), limit: read("limit", 100)}
+	return p, ok
 }
 
 func (s *Server) listGroups(w http.ResponseWriter, r *http.Request) {
@@ -112,11 +125,11 @@ func (s *Server) listGroups(w http.ResponseWriter, r *http.Request) {
 		unavailable(w, "governing groups")
 		return
 	}
-	offset, limit, ok := paging(w, r)
+	p, ok := paging(w, r)
 	if !ok {
 		return
 	}
-	all, err := s.deps.Groups.List(r.Context(), offset, limit)
+	all, err := s.deps.Groups.List(r.Context(), p.offset, p.limit)
 	if err != nil {
 		s.failure(w, r, err)
 		return
@@ -220,15 +233,11 @@ func (s *Server) syncGroup(w http.ResponseWriter, r *http.Request) {
 
 // groupLog is ours: what the node has of a group's operations, and what became of each.
 func (s *Server) groupLog(w http.ResponseWriter, r *http.Request) {
-	id, ok := s.groupOf(w, r)
+	id, p, ok := under(s, w, r, paging, nil)
 	if !ok {
 		return
 	}
-	offset, limit, ok := paging(w, r)
-	if !ok {
-		return
-	}
-	entries, total, err := s.deps.Groups.Log(r.Context(), id, offset, limit)
+	entries, total, err := s.deps.Groups.Log(r.Context(), id, p.offset, p.limit)
 	if err != nil {
 		s.failure(w, r, err)
 		return

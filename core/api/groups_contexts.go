@@ -11,15 +11,11 @@ import (
 )
 
 func (s *Server) groupContexts(w http.ResponseWriter, r *http.Request) {
-	id, ok := s.groupOf(w, r)
+	id, p, ok := under(s, w, r, paging, nil)
 	if !ok {
 		return
 	}
-	offset, limit, ok := paging(w, r)
-	if !ok {
-		return
-	}
-	all, err := s.deps.Groups.Contexts(r.Context(), id, offset, limit)
+	all, err := s.deps.Groups.Contexts(r.Context(), id, p.offset, p.limit)
 	if err != nil {
 		s.failure(w, r, err)
 		return
@@ -33,12 +29,7 @@ func (s *Server) groupContexts(w http.ResponseWriter, r *http.Request) {
 
 // onContext reads group and context of the path, and the body.
 func (s *Server) onContext(w http.ResponseWriter, r *http.Request, body schema.Request) (domain.GroupID, domain.ContextID, bool) {
-	id, ok := s.groupOf(w, r)
-	if !ok {
-		return id, domain.ContextID{}, false
-	}
-	c, ok := groupContextOf(w, r)
-	return id, c, ok && (body == nil || s.validJSON(w, r, body))
+	return under(s, w, r, groupContextOf, body)
 }
 
 func (s *Server) detachContext(w http.ResponseWriter, r *http.Request) {

@@ -11,15 +11,11 @@ import (
 )
 
 func (s *Server) groupMembers(w http.ResponseWriter, r *http.Request) {
-	id, ok := s.groupOf(w, r)
+	id, p, ok := under(s, w, r, paging, nil)
 	if !ok {
 		return
 	}
-	offset, limit, ok := paging(w, r)
-	if !ok {
-		return
-	}
-	members, self, err := s.deps.Groups.Members(r.Context(), id, offset, limit)
+	members, self, err := s.deps.Groups.Members(r.Context(), id, p.offset, p.limit)
 	if err != nil {
 		s.failure(w, r, err)
 		return
@@ -53,12 +49,7 @@ func (s *Server) removeMembers(w http.ResponseWriter, r *http.Request) {
 
 // onMember reads group and member of the path, and the body.
 func (s *Server) onMember(w http.ResponseWriter, r *http.Request, body schema.Request) (domain.GroupID, domain.PublicKey, bool) {
-	id, ok := s.groupOf(w, r)
-	if !ok {
-		return id, domain.PublicKey{}, false
-	}
-	who, ok := memberOf(w, r)
-	return id, who, ok && (body == nil || s.validJSON(w, r, body))
+	return under(s, w, r, memberOf, body)
 }
 
 func (s *Server) setRole(w http.ResponseWriter, r *http.Request) {

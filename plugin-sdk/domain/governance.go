@@ -79,6 +79,19 @@ func (m *VisibilityMode) UnmarshalText(text []byte) (err error) {
 	return err
 }
 
+// BitNames lists the names of the bits that are set, from the lowest on; those without a name are one number at the end.
+func BitNames(set uint32, names ...string) (on []string) {
+	for i, name := range names {
+		if set&(1<<i) != 0 {
+			on, set = append(on, name), set&^(1<<i)
+		}
+	}
+	if set != 0 {
+		on = append(on, fmt.Sprintf("0x%x", set))
+	}
+	return on
+}
+
 // GroupCapabilities is the bit set a group member may be given. Unknown bits are kept as given.
 type GroupCapabilities uint32
 
