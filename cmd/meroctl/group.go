@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/calimero-go/core/core/api/schema"
 	"github.com/calimero-go/core/plugin-sdk/domain"
@@ -17,6 +18,7 @@ type groupCommand struct {
 	List    groupList    `cmd:"" aliases:"ls" help:"List the groups that the node is in."`
 	Get     groupGet     `cmd:"" help:"Show a group."`
 	Log     groupLog     `cmd:"" help:"Show the operations of a group: who made them, what became of them and why."`
+	Genesis groupGenesis `cmd:"" help:"Beginnings that a group is said to have: where two contradict, one is to be chosen."`
 	Update  groupUpdate  `cmd:"" help:"Set how contexts follow a new application."`
 	Alias   groupAlias   `cmd:"" name:"set-alias" help:"Name a group."`
 	Delete  groupDelete  `cmd:"" aliases:"del" help:"Delete a group that has no contexts, for all its members."`
@@ -276,6 +278,60 @@ func (l *groupLog) Run(ctx context.Context, c *cli) error {
 		}
 		return rows
 	})
+}
+
+type groupGenesis struct {
+	Get    genesisGet    `cmd:"" help:"Show who is said to have created a group, and what its operations come to by each."`
+	Choose genesisChoose `cmd:"" help:"Choose by which genesis the group goes on this node. Others do not hear of it."`
+}
+
+type genesisGet struct{ ofGroup }
+
+func (g *genesisGet) Run(ctx context.Context, c *cli) error {
+	answer, err := g.fetch(ctx, c, "/genesis")
+	if err != nil {
+		return err
+	}
+	head := []string{"GENESIS", "IS", "CREATOR", "CREATED", "ALIAS", "APPLICATION", "MEMBERS", "COUNTING"}
+	return show(c, answer, head, func(all schema.GroupGeneses) (rows [][]string) {
+		for _, g := range all.Geneses {
+			rows = append(rows, []string{
+				g.ID.String(), standing(g, all.Chosen), g.Creator.String(), time.Unix(int64(g.CreatedAt), 0).UTC().Format(time.RFC3339), //nolint:gosec // shown
+				text(g.Alias), g.TargetApplicationID.String(), strconv.Itoa(g.MemberCount), fmt.Sprintf("%d of %d", g.CountingOperations, g.Operations),
+			})
+		}
+		return rows
+	})
+}
+
+// standing says what a genesis is to its group.
+func standing(g schema.GroupGenesis, chosen bool) string {
+	switch {
+	case g.Provisional:
+		return "provisional"
+	case g.Kept && chosen:
+		return "kept"
+	case g.Kept:
+		return "kept, in doubt"
+	case chosen:
+		return "not chosen"
+	}
+	return "contradicts"
+}
+
+type genesisChoose struct {
+	ofGroup
+	Genesis string `arg:"" help:"Id of the genesis, as genesis get shows it."`
+}
+
+func (g *genesisChoose) Run(ctx context.Context, c *cli) error {
+	genesis, err := domain.ParseHash(g.Genesis)
+	if err != nil {
+		return fmt.Errorf("genesis %q: %w", g.Genesis, err)
+	}
+	return c.govern(ctx, g.ofGroup, asRequester{}, http.MethodPost, "/genesis", func(schema.Requester) any {
+		return schema.ChooseGenesisRequest{Genesis: genesis}
+	}, "the group goes by genesis %s", genesis)
 }
 
 // short8 prints the beginnings of ids, enough to find them in the first column.

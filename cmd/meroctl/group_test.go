@@ -190,6 +190,28 @@ func TestGroups_Contexts(t *testing.T) {
 	w.ok("group", "delete", id)
 }
 
+// TestGroups_Geneses: of two geneses that contradict each other one is chosen.
+func TestGroups_Geneses(t *testing.T) {
+	w := newWorld(t, false)
+	group := w.newGroup("--group-id", strings.Repeat("ab", 32))
+	id := group.String()
+	w.failed(101, "has one genesis only", "group", "genesis", "choose", id, domain.Hash{1}.String())
+	other, err := wire.GroupGenesis{Kind: wire.GenesisVouched, Group: group, Creator: annKey.Public()}.Sign(annKey, nil)
+	require.NoError(t, err)
+	require.ErrorContains(t, w.groups.Found(t.Context(), other), "GENESIS_CONFLICT")
+	name, err := other.Hash()
+	require.NoError(t, err)
+	shown := w.ok("group", "genesis", "get", id)
+	require.Regexp(t, `kept, in doubt +`+nodeKey.Public().String(), shown)
+	require.Regexp(t, name.String()+` +contradicts +`+annKey.Public().String()+` +1970-01-01T00:00:00Z`, shown)
+	w.failed(1, `genesis "x"`, "group", "genesis", "choose", id, "x")
+	require.Contains(t, w.ok("group", "genesis", "choose", id, name.String()), "the group goes by genesis "+name.String())
+	shown = w.ok("group", "genesis", "get", id)
+	require.Regexp(t, name.String()+` +kept +`+annKey.Public().String(), shown)
+	require.Regexp(t, `not chosen +`+nodeKey.Public().String(), shown)
+	require.Contains(t, w.json("group", "genesis", "get", id), `"chosen":true,"geneses":[{"id":"`+name.String()+`","kept":true`)
+}
+
 // TestGroups_Invitations: what invite prints, join and close-invitation take, in either format.
 func TestGroups_Invitations(t *testing.T) {
 	w := newWorld(t, false)

@@ -11,6 +11,7 @@ import (
 	"slices"
 
 	"github.com/calimero-go/core/core/governance"
+	"github.com/calimero-go/core/core/groups"
 	"github.com/calimero-go/core/core/identity"
 	"github.com/calimero-go/core/core/membership"
 	"github.com/calimero-go/core/core/store"
@@ -33,6 +34,9 @@ type Groups interface {
 	// Waiting are operations whose parents are not here.
 	Waiting(ctx context.Context, id domain.GroupID, limit int) ([]governance.Entry, error)
 	Log(ctx context.Context, id domain.GroupID, from, limit int) (log []governance.Entry, total int, err error)
+	// Candidates are the geneses by which a group may go, Choose takes one of them.
+	Candidates(ctx context.Context, id domain.GroupID) (candidates []groups.Candidate, chosen bool, err error)
+	Choose(ctx context.Context, id domain.GroupID, genesis domain.Hash) error
 }
 
 // Peers bring groups to other nodes and from them; *membership.Manager is one.

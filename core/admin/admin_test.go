@@ -154,6 +154,35 @@ func TestCreate(t *testing.T) {
 	r.refused(err, errkind.Precondition, "admin_identity not provided and node has no configured group identity")
 }
 
+// TestGeneses: of two that contradict each other the user chooses, and no key is needed for it.
+func TestGeneses(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	id := domain.GroupID{0xaa}
+	ids := make([]domain.Hash, 2)
+	for i, creator := range []domain.PrivateKey{ann, bob} {
+		genesis, err := wire.GroupGenesis{Kind: wire.GenesisVouched, Group: id, Creator: creator.Public()}.Sign(creator, nil)
+		require.NoError(t, err)
+		ids[i], err = genesis.Hash()
+		require.NoError(t, err)
+		require.Equal(t, i == 1, r.groups.Found(t.Context(), genesis) != nil)
+	}
+	_, _, err := r.Geneses(t.Context(), domain.GroupID{1})
+	require.ErrorIs(t, err, errkind.NotFound)
+	for _, want := range []domain.Hash{ids[1], ids[0]} {
+		candidates, _, err := r.Geneses(t.Context(), id)
+		require.NoError(t, err)
+		require.Len(t, candidates, 2)
+		require.NotEqual(t, want, candidates[0].ID)
+		require.NoError(t, r.ChooseGenesis(t.Context(), id, want))
+		candidates, chosen, err := r.Geneses(t.Context(), id)
+		require.NoError(t, err)
+		require.True(t, chosen)
+		require.Equal(t, want, candidates[0].ID)
+		require.True(t, candidates[0].Kept)
+	}
+}
+
 // TestSubgroup: parent and child are one batch, so that a parent that refuses leaves no group behind.
 func TestSubgroup(t *testing.T) {
 	t.Parallel()

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"time"
 
+	"github.com/calimero-go/core/core/groups"
 	"github.com/calimero-go/core/core/store"
 	"github.com/calimero-go/core/core/wire"
 	"github.com/calimero-go/core/plugin-sdk/domain"
@@ -130,6 +131,17 @@ func (s *Service) SetDefaultVisibility(ctx context.Context, id domain.GroupID, m
 		return err
 	}
 	return a.issue(ctx, wire.OpDefaultVisibilitySet{Mode: mode})
+}
+
+// Geneses are the beginnings that this node has heard a group to have: one, or two that contradict each other. With two, and
+// until the user of this node has chosen one, chosen is false and nobody joins here.
+func (s *Service) Geneses(ctx context.Context, id domain.GroupID) (candidates []groups.Candidate, chosen bool, err error) {
+	return s.opts.Groups.Candidates(ctx, id)
+}
+
+// ChooseGenesis has the group on this node go by one of its geneses. It is no operation: nobody else hears of it.
+func (s *Service) ChooseGenesis(ctx context.Context, id domain.GroupID, genesis domain.Hash) error {
+	return s.opts.Groups.Choose(ctx, id, genesis)
 }
 
 // RemoveSubgroup takes a subgroup out of the group: admins of the group have no authority in it any more.

@@ -374,7 +374,7 @@ func TestRoutesAreDistinct(t *testing.T) {
 		seen[r.Method+r.Pattern] = true
 		require.True(t, strings.HasPrefix(r.Pattern, "/"))
 	}
-	require.Len(t, seen, 89)
+	require.Len(t, seen, 91)
 }
 
 func TestPanicIsAnswered(t *testing.T) {

@@ -21,6 +21,7 @@ import (
 	"github.com/calimero-go/core/core/blobs"
 	"github.com/calimero-go/core/core/contexts"
 	"github.com/calimero-go/core/core/governance"
+	"github.com/calimero-go/core/core/groups"
 	"github.com/calimero-go/core/core/identity"
 	"github.com/calimero-go/core/core/membership"
 	"github.com/calimero-go/core/core/wire"
@@ -102,6 +103,8 @@ type Groups interface {
 	Info(ctx context.Context, id domain.GroupID) (admin.Info, error)
 	Sync(ctx context.Context, id domain.GroupID) (admin.Info, error)
 	Log(ctx context.Context, id domain.GroupID, offset, limit uint64) ([]governance.Entry, uint64, error)
+	Geneses(ctx context.Context, id domain.GroupID) (candidates []groups.Candidate, chosen bool, err error)
+	ChooseGenesis(ctx context.Context, id domain.GroupID, genesis domain.Hash) error
 
 	Members(ctx context.Context, id domain.GroupID, offset, limit uint64) ([]admin.Member, domain.PublicKey, error)
 	AddMembers(ctx context.Context, id domain.GroupID, members []admin.Member, requester *domain.PublicKey) error

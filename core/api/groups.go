@@ -260,6 +260,36 @@ func logged(e governance.Entry) schema.LoggedOperation {
 	}
 }
 
+// geneses is ours: the beginnings of a group that this node has heard of.
+func (s *Server) geneses(w http.ResponseWriter, r *http.Request) {
+	id, ok := s.groupOf(w, r)
+	if !ok {
+		return
+	}
+	candidates, chosen, err := s.deps.Groups.Geneses(r.Context(), id)
+	if err != nil {
+		s.failure(w, r, err)
+		return
+	}
+	answer := schema.GroupGeneses{Chosen: chosen, Geneses: make([]schema.GroupGenesis, len(candidates))}
+	for i, c := range candidates {
+		g := c.Genesis
+		answer.Geneses[i] = schema.GroupGenesis{
+			ID: c.ID, Kept: c.Kept, Provisional: c.Provisional, Creator: g.Creator, CreatedAt: g.CreatedAt, TargetApplicationID: g.Target,
+			Alias: g.Alias, Parent: g.Parent, MemberCount: c.Members, CountingOperations: c.Counting, Operations: c.Operations,
+		}
+	}
+	s.answerData(w, answer)
+}
+
+// chooseGenesis is ours.
+func (s *Server) chooseGenesis(w http.ResponseWriter, r *http.Request) {
+	var req schema.ChooseGenesisRequest
+	if id, ok := s.onGroup(w, r, &req); ok {
+		s.done(w, r, s.deps.Groups.ChooseGenesis(r.Context(), id, req.Genesis))
+	}
+}
+
 func (s *Server) setGroupAlias(w http.ResponseWriter, r *http.Request) {
 	var req schema.SetAliasRequest
 	if id, ok := s.onGroup(w, r, &req); ok { // the body's requester counts, as in the reference

@@ -204,6 +204,37 @@ func TestGroups(t *testing.T) {
 	require.Equal(t, 200, g.get(t, g.group+"/log").status)
 }
 
+// TestGroups_Geneses: of two geneses that contradict each other one is chosen.
+func TestGroups_Geneses(t *testing.T) {
+	t.Parallel()
+	g := newGoverned(t, nil)
+	given := domain.GroupID{0xaa}
+	alias, otherApp, parent := "other", domain.ApplicationID{9}, g.id
+	var ids []string
+	for i, genesis := range []wire.GroupGenesis{{CreatedAt: 5, Target: appA}, {CreatedAt: 6, Target: otherApp, Alias: &alias, Parent: &parent}} {
+		genesis.Kind, genesis.Group = wire.GenesisVouched, given
+		key := domain.PrivateKey{byte(i + 1)}
+		genesis.Creator = key.Public()
+		genesis, err := genesis.Sign(key, nil)
+		require.NoError(t, err)
+		hash, err := genesis.Hash()
+		require.NoError(t, err)
+		ids = append(ids, hash.String())
+		require.Equal(t, i == 1, g.groups.Found(t.Context(), genesis) != nil)
+	}
+	g.id, g.group = given, "/admin-api/groups/"+given.String()
+	first := `{"id":"` + ids[0] + `","kept":%t,"creator":"` + domain.PrivateKey{1}.Public().String() + `","createdAt":5,"targetApplicationId":"` +
+		appA.String() + `","memberCount":1,"countingOperations":0,"operations":0}`
+	second := `{"id":"` + ids[1] + `","kept":%t,"creator":"` + domain.PrivateKey{2}.Public().String() + `","createdAt":6,"targetApplicationId":"` +
+		otherApp.String() + `","alias":"other","parentGroupId":"` + parent.String() + `","memberCount":1,"countingOperations":0,"operations":0}`
+	requireAnswer(t, g.ask("GET", "/genesis", ""), 200, fmt.Sprintf(`{"data":{"chosen":false,"geneses":[`+first+`,`+second+`]}}`, true, false))
+	g.fails("POST", "/genesis", `{"genesis":"`+domain.Hash{9}.String()+`"}`, 500, "group '"+given.Debug()+"' has no genesis "+domain.Hash{9}.String())
+	require.Equal(t, 400, g.ask("POST", "/genesis", `{"genesis":"x"}`).status)
+	require.Equal(t, 400, g.ask("POST", "/genesis", `{}`).status)
+	g.null("POST", "/genesis", `{"genesis":"`+ids[1]+`"}`)
+	requireAnswer(t, g.ask("GET", "/genesis", ""), 200, fmt.Sprintf(`{"data":{"chosen":true,"geneses":[`+second+`,`+first+`]}}`, true, false))
+}
+
 func TestGroups_Members(t *testing.T) {
 	t.Parallel()
 	g := newGoverned(t, nil)

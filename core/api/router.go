@@ -116,6 +116,8 @@ func (s *Server) table() []endpoint {
 		admin("PATCH", "/groups/{group_id}", s.updateGroup),
 		admin("DELETE", "/groups/{group_id}", s.deleteGroup),
 		admin("GET", "/groups/{group_id}/log", s.groupLog),
+		admin("GET", "/groups/{group_id}/genesis", s.geneses),
+		admin("POST", "/groups/{group_id}/genesis", s.chooseGenesis),
 		admin("GET", "/groups/{group_id}/contexts", s.groupContexts),
 		admin("GET", "/groups/{group_id}/members", s.groupMembers),
 		admin("POST", "/groups/{group_id}/members", s.addMembers),

@@ -1,9 +1,9 @@
 package groups
 
 import (
-	"bytes"
 	"context"
 
+	"github.com/calimero-go/core/core/governance"
 	"github.com/calimero-go/core/core/store"
 	"github.com/calimero-go/core/core/wire"
 	"github.com/calimero-go/core/plugin-sdk/domain"
@@ -121,12 +121,12 @@ func (s *Service) plant(ctx context.Context, b *store.Batch, genesis wire.GroupG
 
 // sameGenesis compares what was signed. A second signature over the same is no conflict.
 func sameGenesis(a, b wire.GroupGenesis) (bool, error) {
-	one, err := a.SigningBytes()
+	one, err := a.Hash()
 	if err != nil {
 		return false, err
 	}
-	other, err := b.SigningBytes()
-	return bytes.Equal(one, other), err
+	other, err := b.Hash()
+	return one == other, err
 }
 
 // disagree remembers another genesis.
@@ -149,24 +149,91 @@ func (s *Service) disagree(ctx context.Context, g *group, other wire.GroupGenesi
 		g.conflict = c
 		s.opts.Logger.Warn("a group has two geneses: joins stop until one is chosen", "group", g.id)
 	}
-	return errkind.AlreadyExists.Errorf("GENESIS_CONFLICT: group '%s' already exists with another genesis", g.id.Debug())
+	return errkind.AlreadyExists.Errorf("GENESIS_CONFLICT: group '%s' already exists with another genesis; GET /admin-api/groups/%s/genesis "+
+		"shows both, and POST chooses one", g.id.Debug(), g.id)
+}
+
+// Candidate is a genesis by which a group may go, and what the operations that are here make of the group by it.
+type Candidate struct {
+	ID      domain.Hash // wire.GroupGenesis.Hash
+	Genesis wire.GroupGenesis
+	// Kept: the group goes by it. Provisional: nobody signed it.
+	Kept, Provisional bool
+	Members           int
+	Counting          int // operations that count, of Operations
+	Operations        int
+}
+
+// Candidates are the geneses of a group: the one that is kept, then the one that contradicts it, if one came. Chosen tells
+// that none is open, so that joins go on.
+func (s *Service) Candidates(ctx context.Context, id domain.GroupID) (candidates []Candidate, chosen bool, err error) {
+	err = s.with(ctx, id, func(g *group) error {
+		kept, err := candidate(g.genesis, g.engine)
+		if err != nil {
+			return err
+		}
+		kept.Kept, kept.Provisional = true, g.provisional
+		candidates, chosen = []Candidate{kept}, g.conflict == nil || g.conflict.settled
+		if g.conflict == nil {
+			return nil
+		}
+		engine := governance.NewEngine(beginning(g.conflict.other), g.inherited)
+		for _, e := range g.engine.Log(0, g.engine.Len()) {
+			if err := engine.Restore(e.Op); err != nil {
+				return err
+			}
+		}
+		engine.Settle()
+		other, err := candidate(g.conflict.other, engine)
+		candidates = append(candidates, other)
+		return err
+	})
+	return candidates, chosen, err
+}
+
+func candidate(genesis wire.GroupGenesis, by *governance.Engine) (c Candidate, err error) {
+	c = Candidate{Genesis: genesis, Members: len(by.State().Members), Operations: by.Len()}
+	for _, e := range by.Log(0, by.Len()) {
+		if e.Verdict.Code == governance.Applied {
+			c.Counting++
+		}
+	}
+	c.ID, err = genesis.Hash()
+	return c, err
 }
 
 // Choose ends a conflict: by keeping the genesis that was first here, or by taking the other, which computes everything
-// anew.
-func (s *Service) Choose(ctx context.Context, id domain.GroupID, other bool) error {
+// anew. It may be chosen again. Kinds: Precondition when there is one genesis only, NotFound for one that is none of
+// Candidates.
+func (s *Service) Choose(ctx context.Context, id domain.GroupID, genesis domain.Hash) error {
 	return s.with(ctx, id, func(g *group) error {
-		if g.conflict == nil || g.conflict.settled {
+		if g.conflict == nil {
 			return errkind.Precondition.Errorf("group '%s' has one genesis only", id.Debug())
 		}
 		to, left := g.genesis, g.conflict.other
-		if other {
+		kept, err := to.Hash()
+		if err != nil {
+			return err
+		}
+		if genesis != kept {
 			to, left = left, to
 		}
-		return s.rebase(ctx, g, to, func(b *store.Batch) error {
+		switch hash, err := to.Hash(); {
+		case err != nil:
+			return err
+		case hash != genesis:
+			return errkind.NotFound.Errorf("group '%s' has no genesis %s", id.Debug(), genesis)
+		case genesis == kept && g.conflict.settled:
+			return nil
+		}
+		err = s.rebase(ctx, g, to, func(b *store.Batch) error {
 			g.conflict = &conflict{other: left, settled: true}
 			return putConflict(b, g.conflict)
 		})
+		if err == nil {
+			s.opts.Logger.Info("the genesis of a group was chosen", "group", id, "genesis", genesis, "creator", to.Creator)
+		}
+		return err
 	})
 }
 
@@ -175,7 +242,8 @@ func (g *group) unsure() error {
 	if g.conflict == nil || g.conflict.settled {
 		return nil
 	}
-	return errkind.Precondition.Errorf("GENESIS_CONFLICT: group '%s' has two geneses; choose one first", g.id.Debug())
+	return errkind.Precondition.Errorf("GENESIS_CONFLICT: group '%s' has two geneses; choose one via POST /admin-api/groups/%s/genesis first",
+		g.id.Debug(), g.id)
 }
 
 // rebase gives a group another genesis, in one commit with what more adds.

@@ -6,6 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/calimero-go/core/core/governance"
+	"github.com/calimero-go/core/core/groups"
 	"github.com/calimero-go/core/core/store"
 	"github.com/calimero-go/core/core/wire"
 	"github.com/calimero-go/core/plugin-sdk/domain"
@@ -89,7 +90,12 @@ func TestConflict(t *testing.T) {
 		first, second, third := genesis(admin), genesis(member), genesis(other)
 		require.NoError(t, r.service.Found(ctx, first))
 		require.NoError(t, r.service.Found(ctx, first))
-		require.ErrorIs(t, r.service.Choose(ctx, id, true), errkind.Precondition)
+		name := func(g wire.GroupGenesis) domain.Hash {
+			hash, err := g.Hash()
+			require.NoError(t, err)
+			return hash
+		}
+		require.ErrorIs(t, r.service.Choose(ctx, id, name(first)), errkind.Precondition)
 		for _, g := range []wire.GroupGenesis{second, second, third} {
 			err := r.service.Found(ctx, g)
 			require.ErrorIs(t, err, errkind.AlreadyExists)
@@ -103,14 +109,29 @@ func TestConflict(t *testing.T) {
 		_, err = r.service.Issue(ctx, id, stranger, r.claim(admin, id, stranger))
 		require.ErrorContains(t, err, "GENESIS_CONFLICT")
 		r.issueIn(id, admin, wire.OpNoop{})
-		require.NoError(t, r.service.Choose(ctx, id, takeOther))
+		r.issueIn(id, admin, wire.OpMemberAdded{Member: other.Public(), Role: domain.RoleMember})
+		candidates, chosen, err := r.service.Candidates(ctx, id)
+		require.NoError(t, err)
+		require.False(t, chosen)
+		require.Equal(t, []groups.Candidate{
+			{ID: name(first), Genesis: first, Kept: true, Members: 2, Counting: 2, Operations: 2},
+			{ID: name(second), Genesis: second, Members: 1, Operations: 2},
+		}, candidates)
+		require.ErrorIs(t, r.service.Choose(ctx, id, name(third)), errkind.NotFound)
 		kept, left := first, second
 		inviter := admin
 		if takeOther {
 			kept, left = left, kept
 			inviter = member
 		}
+		require.NoError(t, r.service.Choose(ctx, id, name(left)))
+		require.NoError(t, r.service.Choose(ctx, id, name(kept)), "who chose wrongly chooses again")
+		require.NoError(t, r.service.Choose(ctx, id, name(kept)))
 		for range 2 {
+			candidates, chosen, err := r.service.Candidates(ctx, id)
+			require.NoError(t, err)
+			require.True(t, chosen)
+			require.Equal(t, []domain.Hash{name(kept), name(left)}, []domain.Hash{candidates[0].ID, candidates[1].ID})
 			origin, err = r.service.Origin(ctx, id)
 			require.NoError(t, err)
 			require.Equal(t, kept, origin.Genesis)

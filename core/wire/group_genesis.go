@@ -104,6 +104,12 @@ func (g GroupGenesis) SigningBytes() ([]byte, error) {
 	return e.Finish()
 }
 
+// Hash names a genesis: two are the same when they say the same, whatever their signatures.
+func (g GroupGenesis) Hash() (domain.Hash, error) {
+	message, err := g.SigningBytes()
+	return sha256.Sum256(message), err
+}
+
 // Sign signs the genesis as its creator; id is the secret behind the id of a certified one, else nil.
 func (g GroupGenesis) Sign(creator domain.PrivateKey, id *domain.PrivateKey) (GroupGenesis, error) {
 	if g.Kind == GenesisDerived {

@@ -122,6 +122,8 @@ func Routes() []Route {
 		admin("PATCH", "/groups/{id}"),
 		admin("DELETE", "/groups/{id}"),
 		need("GET", "/groups/{id}/log", "context:list"),
+		need("GET", "/groups/{id}/genesis", "context:list"),
+		admin("POST", "/groups/{id}/genesis"),
 		need("GET", "/groups/{id}/contexts", "context:list"),
 		need("GET", "/groups/{id}/members", "context:list"),
 		admin("POST", "/groups/{id}/members"),

@@ -364,6 +364,17 @@ func (r *CloseInvitationRequest) Read(o *jsonvalue.Object) {
 // Validate implements Request.
 func (r *CloseInvitationRequest) Validate() []string { return nil }
 
+// ChooseGenesisRequest has a group on this node go by one of its geneses; ours.
+type ChooseGenesisRequest struct {
+	Genesis domain.Hash `json:"genesis"`
+}
+
+// Read implements Request.
+func (r *ChooseGenesisRequest) Read(o *jsonvalue.Object) { o.Into("genesis", &r.Genesis) }
+
+// Validate implements Request.
+func (r *ChooseGenesisRequest) Validate() []string { return nil }
+
 // JoinGroupContextRequest joins a context of a group that the node is in.
 type JoinGroupContextRequest struct {
 	ContextID domain.ContextID `json:"contextId"`

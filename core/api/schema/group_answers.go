@@ -128,6 +128,29 @@ type GroupLog struct {
 	Operations []LoggedOperation `json:"operations"`
 }
 
+// GroupGeneses are the beginnings that the node has heard a group to have; ours. With two of which none is chosen nobody
+// joins there.
+type GroupGeneses struct {
+	Chosen  bool           `json:"chosen"`
+	Geneses []GroupGenesis `json:"geneses"`
+}
+
+// GroupGenesis is one of them, and what the node's operations of the group come to by it.
+type GroupGenesis struct {
+	ID          domain.Hash `json:"id"`
+	Kept        bool        `json:"kept"` // the group goes by it
+	Provisional bool        `json:"provisional,omitempty"`
+	// Creator is the first admin.
+	Creator             domain.PublicKey     `json:"creator"`
+	CreatedAt           uint64               `json:"createdAt"` // Unix seconds
+	TargetApplicationID domain.ApplicationID `json:"targetApplicationId"`
+	Alias               *string              `json:"alias,omitempty"`
+	Parent              *domain.GroupID      `json:"parentGroupId,omitempty"`
+	MemberCount         int                  `json:"memberCount"`
+	CountingOperations  int                  `json:"countingOperations"`
+	Operations          int                  `json:"operations"`
+}
+
 // LoggedOperation is an operation with what became of it.
 type LoggedOperation struct {
 	// Sequence is its place in the log, from 1; 0 = it waits.
