@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/calimero-go/core/core/groups"
 	"github.com/calimero-go/core/core/store"
 	"github.com/calimero-go/core/core/wire"
 	"github.com/calimero-go/core/plugin-sdk/domain"
@@ -20,7 +21,10 @@ func (m *manager) groupOf(ctx context.Context, id domain.ContextID) (*domain.Gro
 	return (*domain.GroupID)(&g), nil
 }
 
-// readOnly tells whether a member may not change a context. The answer is kept in e until groups change.
+func mayWrite(p groups.Place) bool { return p.Member && p.Role != domain.RoleReadOnly }
+
+// readOnly tells whether a member may not change a context: by its role, or since the context is not for it. Who has joined,
+// and is known to no group yet, may. The answer is kept in e until groups change.
 func (m *manager) readOnly(ctx context.Context, e *entry, member domain.PublicKey) (bool, error) {
 	generation := m.groups.Load()
 	if e.rolesOf != generation || e.readOnly == nil {
@@ -35,11 +39,11 @@ func (m *manager) readOnly(ctx context.Context, e *entry, member domain.PublicKe
 	}
 	ro := false
 	if group != nil {
-		role, found, err := m.opts.Groups.Role(ctx, *group, member)
+		place, err := m.opts.Groups.Place(ctx, *group, e.id, member)
 		if err != nil {
 			return false, err
 		}
-		ro = found && role == domain.RoleReadOnly
+		ro = place.Known && !mayWrite(place)
 	}
 	e.readOnly[member] = ro
 	return ro, nil
@@ -60,12 +64,9 @@ func (m *manager) writerOf(ctx context.Context, id domain.ContextID) (domain.Pub
 		}
 		owned = true
 		if group != nil {
-			role, found, err := m.opts.Groups.Role(ctx, *group, k.Identity)
-			if err != nil {
+			place, err := m.opts.Groups.Place(ctx, *group, id, k.Identity)
+			if err != nil || !mayWrite(place) {
 				return err
-			}
-			if !found || role == domain.RoleReadOnly {
-				return nil
 			}
 		}
 		writer = &k.Identity

@@ -325,13 +325,13 @@ func (m *manager) mayWrite(ctx context.Context, id domain.ContextID, author doma
 	if err != nil || group == nil {
 		return err
 	}
-	role, found, err := m.opts.Groups.Role(ctx, *group, author)
+	place, err := m.opts.Groups.Place(ctx, *group, id, author)
 	switch {
 	case err != nil:
 		return err
-	case !found:
-		return errkind.PermissionDenied.Errorf("%s is not a member of the group of context %s", author, id)
-	case role == domain.RoleReadOnly:
+	case !place.Member:
+		return errkind.PermissionDenied.Errorf("context %s is not for %s", id, author)
+	case place.Role == domain.RoleReadOnly:
 		return errkind.PermissionDenied.Errorf("%s may only read context %s", author, id)
 	}
 	return nil

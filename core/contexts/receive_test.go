@@ -306,7 +306,7 @@ func TestReceive_Refusals(t *testing.T) {
 		"a parent twice":   {func(d *contexts.Delta) { d.Parents = append(d.Parents, d.Parents[0]) }, errkind.Invalid, "twice"},
 		"too many parents": {func(d *contexts.Delta) { d.Parents = make([]domain.Hash, 1025) }, errkind.Invalid, "has 1025 parents"},
 		"reader":           {func(d *contexts.Delta) { d.Author = reader }, errkind.PermissionDenied, "may only read"},
-		"stranger":         {func(d *contexts.Delta) { d.Author = domain.PublicKey{9} }, errkind.PermissionDenied, "not a member"},
+		"stranger":         {func(d *contexts.Delta) { d.Author = domain.PublicKey{9} }, errkind.PermissionDenied, "is not for"},
 		"size": {func(d *contexts.Delta) {
 			d.Actions[0].Data = make([]byte, 8<<20)
 			d.ID = crdt.DeltaID(d.Parents, d.Actions)

@@ -54,6 +54,20 @@ type ContextMember struct {
 	Member  domain.PublicKey
 }
 
+// Admits reports whether a context is for a member with this role: an open one is for all, a restricted one for those on its
+// list, admins too, and one of which nobody has said what it is for admins. One that is not in the group, as long as
+// operations are missing, is for all.
+func (s *State) Admits(c domain.ContextID, member domain.PublicKey, role domain.MemberRole) bool {
+	v, said := s.Visibility[c]
+	switch {
+	case said && v.Mode == domain.VisibilityRestricted:
+		return s.Allowlists[ContextMember{c, member}]
+	case !said && s.Contexts[c]:
+		return role == domain.RoleAdmin
+	}
+	return true
+}
+
 // merged makes the snapshot of a view: what later operations see that have all of it in their past.
 func (v view) merged() *snapshot {
 	s := v.e.base.clone()

@@ -118,7 +118,13 @@ func (s *Service) PutMember(b *store.Batch, id domain.ContextID, identity domain
 	store.ContextIdentity.Put(b, store.IdentityKey{Context: id, Identity: identity}, wire.ContextIdentity{SenderKey: sender})
 }
 
+// Remove adds to b the removal of an identity of a context.
+func (s *Service) Remove(b *store.Batch, id domain.ContextID, identity domain.PublicKey) {
+	store.ContextIdentity.Delete(b, store.IdentityKey{Context: id, Identity: identity})
+}
+
 // DeleteAll adds to b the removal of all identities of a context.
 func (s *Service) DeleteAll(b *store.Batch, id domain.ContextID) {
 	store.ContextIdentity.DeletePrefix(b, wire.ContextKey(id))
+	store.Generic.Delete(b, holdersKey(id))
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/calimero-go/core/core/groups"
 	"github.com/calimero-go/core/core/store"
 	"github.com/calimero-go/core/plugin-sdk/domain"
 	"github.com/calimero-go/core/plugin-sdk/errkind"
@@ -27,26 +28,21 @@ func (m *Manager) Owner(ctx context.Context, id domain.ContextID) (domain.GroupI
 	return domain.GroupID(row), true, nil
 }
 
-// Role is what an identity is in the group of a context; false for no member. In a context without a group, whoever is
-// known to be in the context is a member.
-func (m *Manager) Role(ctx context.Context, id domain.ContextID, member domain.PublicKey) (domain.MemberRole, bool, error) {
+// Place is what an identity is to a context. In a context without a group, whoever is known to be in the context is a member.
+func (m *Manager) Place(ctx context.Context, id domain.ContextID, member domain.PublicKey) (groups.Place, error) {
 	owner, found, err := m.Owner(ctx, id)
 	if err != nil {
-		return 0, false, err
+		return groups.Place{}, err
 	}
 	if !found {
 		_, found, err := m.opts.Identity.Get(ctx, id, member)
-		return domain.RoleMember, found, err
+		return groups.Place{Role: domain.RoleMember, Member: found, Known: found}, err
 	}
-	role, found, err := m.opts.Groups.Role(ctx, owner, member)
-	if err != nil || !found {
-		if errors.Is(err, errkind.NotFound) {
-			err = nil
-		}
-		return 0, false, err
+	place, err := m.opts.Groups.Place(ctx, owner, id, member)
+	if errors.Is(err, errkind.NotFound) {
+		err = nil
 	}
-	late, err := m.opts.Groups.Quarantined(ctx, owner, member)
-	return role, !late, err
+	return place, err
 }
 
 // Contexts are those of a group that were asked for in this life of the process.

@@ -286,8 +286,7 @@ func TestJoinGroupContext(t *testing.T) {
 	require.True(t, b.in(later, member.Public()))
 	require.NoError(t, join(later, member), "again")
 
-	_, found, err := a.manager().Role(t.Context(), later, member.Public())
-	require.NoError(t, err)
+	_, found := a.role(later, member.Public())
 	require.False(t, found, "the context is not here: nobody is served in it")
 	a.issue(group, founder, wire.OpMemberRemoved{Member: member.Public()})
 	b.sees(group, member.Public(), false)

@@ -407,9 +407,9 @@ func (n *node) invite(id domain.ContextID, inviter domain.PublicKey, valid time.
 // role is what a node knows of a member; false for none.
 func (n *node) role(id domain.ContextID, member domain.PublicKey) (domain.MemberRole, bool) {
 	n.t.Helper()
-	role, found, err := n.manager().Role(n.t.Context(), id, member)
+	place, err := n.manager().Place(n.t.Context(), id, member)
 	require.NoError(n.t, err)
-	return role, found
+	return place.Role, place.Member
 }
 
 // knows waits until a node knows all members.
@@ -417,7 +417,7 @@ func (n *node) knows(id domain.ContextID, members ...domain.PublicKey) {
 	n.t.Helper()
 	require.Eventually(n.t, func() bool {
 		for _, m := range members {
-			if _, found, err := n.manager().Role(n.t.Context(), id, m); err != nil || !found {
+			if place, err := n.manager().Place(n.t.Context(), id, m); err != nil || !place.Member {
 				return false
 			}
 		}

@@ -182,19 +182,23 @@ func (m *manager) left(id domain.ContextID) {
 
 // access is what an identity may do in a context.
 func (m *manager) access(ctx context.Context, id domain.ContextID, member domain.PublicKey) (sync.Access, error) {
-	role, found, err := m.groups.Role(ctx, id, member)
+	place, err := m.groups.Place(ctx, id, member)
 	switch {
-	case err != nil || !found:
+	case err != nil:
 		return sync.NoAccess, err
-	case role == domain.RoleReadOnly:
+	case place.Member && place.Role == domain.RoleReadOnly:
 		return sync.MayRead, nil
+	case place.Member:
+		return sync.MayWrite, nil
+	case place.Known:
+		return sync.MightHave, nil
 	}
-	return sync.MayWrite, nil
+	return sync.NoAccess, nil
 }
 
 func (m *manager) isMember(ctx context.Context, id domain.ContextID, member domain.PublicKey) (bool, error) {
 	access, err := m.access(ctx, id, member)
-	return access != sync.NoAccess, err
+	return access >= sync.MayRead, err
 }
 
 // bytecode is the module of a context's application.

@@ -175,6 +175,7 @@ func (n *Node) openData(ctx context.Context) error {
 		Publish: func(p groups.Published) { n.manager.groups.Published(p) },
 		Changed: func(id domain.GroupID, c []governance.Change) {
 			n.manager.groups.Changed(id, c)
+			n.manager.sync.GroupsChanged()
 			n.manager.upgrades.Changed(id)
 		},
 		Late: func(l groups.Late) { n.manager.groups.Late(l) },

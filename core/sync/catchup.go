@@ -2,7 +2,6 @@ package sync
 
 import (
 	"context"
-	"errors"
 	"math/rand/v2"
 	"slices"
 
@@ -41,9 +40,13 @@ const (
 	maxNeed = 4096
 )
 
-// catchUp fetches what a peer has and this node lacks, the oldest first.
-func (f *follow) catchUp(ctx context.Context, p PeerID, from source) error {
+// catchUp fetches what a peer has and this node lacks, the oldest first. by is who the peer has proven to be, if it has.
+func (f *follow) catchUp(ctx context.Context, p PeerID, by domain.PublicKey, from source) error {
 	for {
+		access, err := f.m.opts.Access(ctx, f.id, by)
+		if err != nil {
+			return err
+		}
 		theirs, root, err := from.heads(ctx)
 		if err != nil {
 			return err
@@ -57,7 +60,7 @@ func (f *follow) catchUp(ctx context.Context, p PeerID, from source) error {
 		if err != nil || len(need) == 0 {
 			return err
 		}
-		w := &walk{f: f, from: from, peer: p, vouched: vouched}
+		w := &walk{f: f, from: from, peer: p, vouches: access == MayWrite, vouched: vouched}
 		whole, err := w.list(ctx, need)
 		if err != nil {
 			return err
@@ -99,6 +102,8 @@ type walk struct {
 	f    *follow
 	from source
 	peer PeerID
+	// vouches: the peer is a writer's, so that what it has counts as if he had built on it.
+	vouches bool
 	// order are the deltas to fetch, children before parents.
 	order []domain.Hash
 	// vouched are deltas that a verified delta has as parents, or that pending ones wait for.
@@ -272,14 +277,14 @@ func (w *walk) take(ctx context.Context, asked map[domain.Hash]struct{}, r wire.
 	if _, ok := w.vouched[d.ID]; ok {
 		return w.add(ctx, d, size)
 	}
-	err = w.f.m.mayWrite(ctx, w.f.id, d.Author)
-	if errors.Is(err, errkind.PermissionDenied) {
-		return w.hold(d, size, err)
-	}
-	if err != nil {
+	access, err := w.f.m.opts.Access(ctx, w.f.id, d.Author)
+	switch {
+	case err != nil:
 		return err
+	case access == MayWrite, access >= MightHave && w.vouches:
+		return w.add(ctx, d, size)
 	}
-	return w.add(ctx, d, size)
+	return w.hold(d, size, mayNotWrite(access, w.f.id, d.Author))
 }
 
 // blame ends the walk: an honest peer verifies what it has before it keeps it.

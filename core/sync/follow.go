@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	stdsync "sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/calimero-go/core/core/wire"
@@ -25,8 +26,15 @@ type follow struct {
 	one   chan struct{}
 	watch *watch
 
-	mu stdsync.Mutex
-	in inbox
+	// keys is held by whoever reads, gives or replaces sender keys of this node; checked is the generation of groups for
+	// which they were last found to be with members alone.
+	keys    stdsync.Mutex
+	checked atomic.Uint64
+
+	mu       stdsync.Mutex
+	renewing bool
+	former   map[domain.PublicKey][]domain.PrivateKey // sender keys that others had until lately, the last one first
+	in       inbox
 	// out is what is to be published.
 	out outbox
 	// wanted: to be synchronised, with prefer first, not before due.
@@ -52,7 +60,7 @@ const maxPrefer = 8
 func newFollow(m *Manager, id domain.ContextID) *follow {
 	f := &follow{
 		m: m, id: id, topic: wire.ContextTopic(id), log: m.log.With("context", id), one: make(chan struct{}, 1),
-		failed: map[PeerID]failure{},
+		failed: map[PeerID]failure{}, former: map[domain.PublicKey][]domain.PrivateKey{},
 	}
 	f.beat = time.Now().Add(-rand.N(m.opts.Heartbeat)) //nolint:gosec // spreads the heartbeats of many contexts
 	return f
@@ -268,6 +276,7 @@ func (f *follow) tick(now time.Time) {
 		f.out.publishing = f.m.tasks.Go(f.publish)
 	}
 	f.out.retry(f, now)
+	f.regroup()
 	f.mu.Unlock()
 	if beat {
 		f.soon()

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 
 	"github.com/calimero-go/core/core/identity"
@@ -208,8 +209,14 @@ func TestReplaysCountOnce(t *testing.T) {
 func TestUnsignedForgeryIsNobodys(t *testing.T) {
 	t.Parallel()
 	l := newLAN(t)
-	a, b, e := victims(t, l, nil)
+	regs := map[sync.PeerID]*prometheus.Registry{}
+	a, b, e := victims(t, l, func(o *sync.Options) {
+		reg := prometheus.NewRegistry()
+		o.Registerer, regs[o.Network.LocalPeerID()] = reg, reg
+	})
+	l.mu.Lock()
 	e.plain = true
+	l.mu.Unlock()
 	b.write(t, "b signs")
 	converged(t, 1, long, a, b)
 	forged := sealed(t, e.delta(t, "in the name of b"), b.key.Public(), senderOf(t, b))
@@ -217,16 +224,29 @@ func TestUnsignedForgeryIsNobodys(t *testing.T) {
 	unharmed(t, 1, a, b)
 	require.False(t, a.has(forged.Delta), "who signs has not made what is not signed")
 
-	silent := sealed(t, e.delta(t, "in the name of nobody here"), keyOf(3).Public(), e.sender)
 	for _, n := range []*node{a, b} {
 		n.set(keyOf(3).Public(), sync.MayWrite)
+		n.set(keyOf(4).Public(), sync.MayWrite)
 		batch := n.db.Batch()
-		n.identity.PutMember(batch, ctxID, keyOf(3).Public(), &e.sender)
+		n.identity.PutMember(batch, ctxID, keyOf(4).Public(), &e.sender)
 		require.NoError(t, batch.Commit(t.Context()))
 	}
-	e.broadcast(t, silent)
-	eventually(t, "it is taken, since a node without the extension is there", long, func() bool { return a.has(silent.Delta) })
-	require.Zero(t, a.authorOf(silent.Delta), "and is nobody's")
+	refusals := func() float64 { return counted(t, regs[a.port.id], "calimero_sync_dropped_total", "refused") }
+	eventually(t, "it was looked at", long, func() bool { return refusals() == 1 })
+	silent := func(data string) wire.StateDelta {
+		m := sealed(t, e.delta(t, data), keyOf(4).Public(), e.sender)
+		e.broadcast(t, m)
+		return m
+	}
+	refused := silent("in the name of nobody here")
+	eventually(t, "whoever speaks no extension may be a stranger", long, func() bool { return refusals() == 2 })
+	require.False(t, a.has(refused.Delta))
+	plain := newNode(t, l, 3, 4, setup{plain: true}) // a member proves to be one
+	plain.write(t, "of a member without the extension")
+	converged(t, 4, long, a, b)
+	taken := silent("in the name of nobody, again")
+	eventually(t, "it is taken, since a member's node without the extension is there", long, func() bool { return a.has(taken.Delta) })
+	require.Zero(t, a.authorOf(taken.Delta), "and is nobody's")
 	s, _ := a.m.Status(ctxID)
 	require.Positive(t, s.Unsigned)
 }

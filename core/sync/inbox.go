@@ -156,7 +156,7 @@ func (f *follow) openSigned(ctx context.Context, in *Incoming, s *wire.SignedDel
 		f.m.metrics.dropped.WithLabelValues("seen").Inc()
 		return nil, nil
 	}
-	actions, encoded, err := f.decrypt(ctx, in, &s.StateDelta)
+	actions, encoded, err := f.decrypt(ctx, in, &s.StateDelta, f.formerKeys(s.Author)...)
 	if actions == nil || err != nil {
 		return nil, err
 	}
@@ -233,12 +233,40 @@ func (f *follow) acceptsUnsigned(ctx context.Context) bool {
 	if err != nil {
 		return false
 	}
-	return slices.ContainsFunc(peers, f.m.peers.isPlain)
+	return slices.ContainsFunc(peers, func(p PeerID) bool {
+		if !f.m.peers.isPlain(p) {
+			return false
+		}
+		proven, err := f.m.hasProven(ctx, f.id, p)
+		return err == nil && proven
+	})
 }
 
-// decrypt opens the artifact and verifies the delta's id. The actions are nil without an error while the sender key of
-// the author is asked for.
-func (f *follow) decrypt(ctx context.Context, in *Incoming, s *wire.StateDelta) (_ []crdt.Action, encoded []byte, err error) {
+// formerKeys are the sender keys that a member had before its present one.
+func (f *follow) formerKeys(member domain.PublicKey) []domain.PrivateKey {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.former[member]
+}
+
+// unseal opens an artifact with the first of keys that fits.
+func unseal(s *wire.StateDelta, keys ...domain.PrivateKey) (plain []byte, err error) {
+	for _, k := range keys {
+		key, err := identity.NewSenderKey(k)
+		if err != nil {
+			return nil, err
+		}
+		if plain, err = key.Decrypt(s.Artifact, s.Nonce); err == nil {
+			return plain, nil
+		}
+	}
+	return nil, errkind.Invalid.Errorf("delta %s: its artifact does not open with the sender key of %s", s.Delta, s.Author)
+}
+
+// decrypt opens the artifact, with the author's present sender key or a former one, and verifies the delta's id. The
+// actions are nil without an error while the sender key of the author is asked for.
+func (f *follow) decrypt(ctx context.Context, in *Incoming, s *wire.StateDelta, former ...domain.PrivateKey) (
+	_ []crdt.Action, encoded []byte, err error) {
 	row, _, err := f.m.opts.Identity.Get(ctx, f.id, s.Author)
 	if err != nil {
 		return nil, nil, err
@@ -250,17 +278,12 @@ func (f *follow) decrypt(ctx context.Context, in *Incoming, s *wire.StateDelta) 
 		}
 		return nil, nil, f.askKey(in, s.Author)
 	}
-	key, err := identity.NewSenderKey(*row.SenderKey)
-	if err != nil {
-		return nil, nil, err
-	}
-	plain, err := key.Decrypt(s.Artifact, s.Nonce)
+	plain, err := unseal(s, append([]domain.PrivateKey{*row.SenderKey}, former...)...)
 	if err != nil {
 		if !in.asked {
 			return nil, nil, f.askKey(in, s.Author) // the author may have another key by now
 		}
-		return nil, nil, errkind.Invalid.Errorf("delta %s: its artifact does not open with the sender key of %s: %w", s.Delta,
-			s.Author, err)
+		return nil, nil, err
 	}
 	actions, err := openArtifact(s, plain)
 	if err != nil {

@@ -11,11 +11,23 @@ import (
 	"github.com/calimero-go/core/plugin-sdk/errkind"
 )
 
+// Former sender keys open the messages that were under way when their members made new ones.
+const maxFormer, maxFormerMembers = 2, 1024
+
 // keepKey stores a member's sender key, which it has proven to be its own. The node's own identities stay as they are.
 func (m *Manager) keepKey(ctx context.Context, id domain.ContextID, member domain.PublicKey, key domain.PrivateKey) error {
 	row, _, err := m.opts.Identity.Get(ctx, id, member)
 	if err != nil || row.PrivateKey != nil || row.SenderKey != nil && *row.SenderKey == key {
 		return err
+	}
+	if f := m.follow(id); f != nil && row.SenderKey != nil {
+		f.mu.Lock()
+		if len(f.former) >= maxFormerMembers {
+			clear(f.former) // what they would open comes when this node catches up
+		}
+		list := append([]domain.PrivateKey{*row.SenderKey}, f.former[member]...)
+		f.former[member] = list[:min(len(list), maxFormer)]
+		f.mu.Unlock()
 	}
 	b := m.opts.DB.Batch()
 	defer b.Abandon()
@@ -62,10 +74,7 @@ func (k *keyShare) run(ctx context.Context) error {
 	if k.self == k.peer {
 		return errkind.Precondition.Errorf("both sides of the key share are %s", k.self)
 	}
-	private, sender, ok, err := k.m.opts.Identity.Own(ctx, k.id, k.self)
-	if err == nil && !ok {
-		err = errkind.Precondition.Errorf("identity %s has no keys", k.self)
-	}
+	private, _, err := k.m.ownKeys(ctx, k.id, k.self)
 	if err != nil {
 		return err
 	}
@@ -83,7 +92,7 @@ func (k *keyShare) run(ctx context.Context) error {
 			return err
 		}
 	}
-	theirs, err := k.exchange(ctx, first, sender, &out, &in)
+	theirs, err := k.exchange(ctx, first, &out, &in)
 	if err != nil {
 		return err
 	}
@@ -126,8 +135,14 @@ func (k *keyShare) prove(ctx context.Context, private domain.PrivateKey, out, in
 	return k.stream.message(ctx, out, wire.ChallengeResponse{Signature: private.Sign(wire.ChallengeMessage(c.Challenge))})
 }
 
-func (k *keyShare) exchange(ctx context.Context, first bool, sender domain.PrivateKey, out, in *sequence) (domain.PrivateKey, error) {
-	send := func() error { return k.stream.message(ctx, out, wire.KeyShare{SenderKey: sender}) }
+func (k *keyShare) exchange(ctx context.Context, first bool, out, in *sequence) (domain.PrivateKey, error) {
+	send := func() error {
+		sender, err := k.m.give(ctx, k.id, k.self, k.peer)
+		if err != nil {
+			return err
+		}
+		return k.stream.message(ctx, out, wire.KeyShare{SenderKey: sender})
+	}
 	if first {
 		if err := send(); err != nil {
 			return domain.PrivateKey{}, err

@@ -11,6 +11,7 @@ type metrics struct {
 	refused     *prometheus.CounterVec // streams of peers that were ended for a fault, requests that failed; by kind
 	unsupported *prometheus.CounterVec
 	diverged    prometheus.Counter
+	renewed     prometheus.Counter
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -35,9 +36,13 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Namespace: "calimero", Subsystem: "sync", Name: "diverged_total",
 			Help: "Heartbeats of peers with the same deltas and another root hash.",
 		}),
+		renewed: prometheus.NewCounter(prometheus.CounterOpts{
+			Namespace: "calimero", Subsystem: "sync", Name: "sender_keys_renewed_total",
+			Help: "Sender keys made anew since somebody had them for whom the context is no more.",
+		}),
 	}
 	if reg != nil {
-		reg.MustRegister(m.diverged)
+		reg.MustRegister(m.diverged, m.renewed)
 	}
 	return m
 }

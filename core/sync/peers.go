@@ -16,7 +16,7 @@ type peerBook struct {
 
 	mu       stdsync.Mutex
 	bound    map[binding]map[PeerID]struct{}
-	proven   map[membership]struct{}
+	proven   map[membership][]domain.PublicKey
 	order    []binding // of bound, oldest first
 	extended map[PeerID]struct{}
 	plain    map[domain.ContextID]time.Time // when a node without the extension was last heard of
@@ -29,7 +29,7 @@ type binding struct {
 	identity domain.PublicKey
 }
 
-// membership is a peer that has proven to be some member of a context.
+// membership is a peer in a context.
 type membership struct {
 	context domain.ContextID
 	peer    PeerID
@@ -37,15 +37,16 @@ type membership struct {
 
 // Bounds of a peerBook.
 const (
-	maxBindings     = 16384
-	peersPerBinding = 8
+	maxBindings       = 16384
+	peersPerBinding   = 8
+	identitiesPerPeer = 8
 	// plainFor is how long a node without the extension counts as present in a context after it was heard of.
 	plainFor = 10 * time.Minute
 )
 
 func newPeerBook(n Network) *peerBook {
 	return &peerBook{
-		network: n, bound: map[binding]map[PeerID]struct{}{}, proven: map[membership]struct{}{}, extended: map[PeerID]struct{}{},
+		network: n, bound: map[binding]map[PeerID]struct{}{}, proven: map[membership][]domain.PublicKey{}, extended: map[PeerID]struct{}{},
 		plain: map[domain.ContextID]time.Time{}, signers: map[binding]struct{}{},
 	}
 }
@@ -70,15 +71,18 @@ func (b *peerBook) bind(id domain.ContextID, identity domain.PublicKey, p PeerID
 	if len(b.proven) >= maxBindings {
 		clear(b.proven) // they prove it again
 	}
-	b.proven[membership{id, p}] = struct{}{}
+	is := membership{id, p}
+	if list := b.proven[is]; !slices.Contains(list, identity) {
+		list = append([]domain.PublicKey{identity}, list...)
+		b.proven[is] = list[:min(len(list), identitiesPerPeer)]
+	}
 }
 
-// isProven tells whether a peer has proven to be a member of a context.
-func (b *peerBook) isProven(id domain.ContextID, p PeerID) bool {
+// provenBy are the identities that a peer has proven to have in a context.
+func (b *peerBook) provenBy(id domain.ContextID, p PeerID) []domain.PublicKey {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	_, ok := b.proven[membership{id, p}]
-	return ok
+	return b.proven[membership{id, p}]
 }
 
 // isBound tells whether a peer has proven to have an identity.

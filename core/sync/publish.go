@@ -186,10 +186,7 @@ func (f *follow) seal(ctx context.Context, p contexts.Published) (wire.StateDelt
 	if p.Proof.Signature == nil {
 		return wire.StateDelta{}, errkind.Internal.Errorf("delta %s of this node is not signed", p.Delta.DeltaID)
 	}
-	_, sender, ok, err := f.m.opts.Identity.Own(ctx, f.id, p.Proof.Author)
-	if err == nil && !ok {
-		err = errkind.NotFound.Errorf("the author %s of delta %s has no keys here any more", p.Proof.Author, p.Delta.DeltaID)
-	}
+	_, sender, err := f.m.ownKeys(ctx, f.id, p.Proof.Author)
 	if err != nil {
 		return wire.StateDelta{}, err
 	}

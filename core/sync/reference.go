@@ -251,11 +251,12 @@ func (f *follow) withReference(ctx context.Context, p PeerID) error {
 		return err
 	}
 	defer r.close()
-	if _, err := r.shareKeys(ctx); err != nil {
+	by, err := r.shareKeys(ctx)
+	if err != nil {
 		r.Reset()
 		return fmt.Errorf("share keys with peer %s: %w", p, err)
 	}
-	return f.catchUp(ctx, p, r)
+	return f.catchUp(ctx, p, by, r)
 }
 
 // withExtended synchronises with a node that has the extension.
@@ -270,5 +271,5 @@ func (f *follow) withExtended(ctx context.Context, p PeerID) error {
 			return err
 		}
 	}
-	return f.catchUp(ctx, p, s)
+	return f.catchUp(ctx, p, s.peer, s)
 }

@@ -58,7 +58,8 @@ type Access uint8
 
 // Levels of access.
 const (
-	NoAccess Access = iota // not a member
+	NoAccess  Access = iota
+	MightHave        // none now; it may have been a member whom the context was for
 	MayRead
 	MayWrite
 )

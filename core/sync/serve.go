@@ -145,10 +145,7 @@ func (s *session) answerKey(ctx context.Context, theirs wire.ShareKey) error {
 	if err := s.m.keepKey(ctx, s.id, s.peer, theirs.SenderKey); err != nil {
 		return err
 	}
-	_, sender, ok, err := s.m.opts.Identity.Own(ctx, s.id, s.self)
-	if err == nil && !ok {
-		err = errkind.Precondition.Errorf("identity %s has no keys", s.self)
-	}
+	sender, err := s.m.give(ctx, s.id, s.self, s.peer)
 	if err != nil {
 		return err
 	}

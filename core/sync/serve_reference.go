@@ -161,7 +161,10 @@ func (r *referenceStream) answerHeads(ctx context.Context, id domain.ContextID) 
 // answerDelta gives state only to a peer that has proven to be a member, which the name in its request does not.
 func (r *referenceStream) answerDelta(ctx context.Context, init wire.Init, q wire.DeltaRequest) error {
 	r.m.metrics.served.WithLabelValues("delta").Inc()
-	if !r.m.peers.isProven(init.Context, r.Peer()) {
+	if proven, err := r.m.hasProven(ctx, init.Context, r.Peer()); err != nil || !proven {
+		if err != nil {
+			return err
+		}
 		return errkind.Unauthenticated.Errorf("peer %s has not proven to be a member of context %s; a key share does", r.Peer(),
 			init.Context)
 	}

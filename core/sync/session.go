@@ -92,7 +92,7 @@ func (m *Manager) own(ctx context.Context, id domain.ContextID, want domain.Publ
 			return identity, private, err
 		}
 	}
-	return want, domain.PrivateKey{}, errkind.Precondition.Errorf("this node has no identity of a member of context %s", id)
+	return want, domain.PrivateKey{}, errkind.Precondition.Errorf("this node has no identity that context %s is for", id)
 }
 
 func (s *session) send(ctx context.Context, m wire.ExtensionMessage) error {
@@ -210,10 +210,7 @@ func (s *session) fetch(ctx context.Context, ids []domain.Hash, each func(wire.D
 
 // share exchanges sender keys.
 func (s *session) share(ctx context.Context) error {
-	_, sender, ok, err := s.m.opts.Identity.Own(ctx, s.id, s.self)
-	if err == nil && !ok {
-		err = errkind.Precondition.Errorf("identity %s has no keys", s.self)
-	}
+	sender, err := s.m.give(ctx, s.id, s.self, s.peer)
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"context"
 	"log/slog"
 	stdsync "sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -106,6 +107,9 @@ type Manager struct {
 	headers     headers
 	asked       reported // requests that cannot be served
 
+	// generation counts the changes of groups, from 1.
+	generation atomic.Uint64
+
 	tasks   actor.Tasks // while it serves
 	mu      stdsync.Mutex
 	follows map[domain.ContextID]*follow
@@ -125,6 +129,7 @@ func New(opts Options) *Manager {
 		gossipRate: newLimiter(gossipPerSecond, gossipBurst), requestRate: newLimiter(requestsPerSecond, requestsBurst),
 		places: make(chan struct{}, opts.MaxConcurrent), follows: map[domain.ContextID]*follow{},
 	}
+	m.generation.Store(1)
 	return m
 }
 

@@ -96,21 +96,34 @@ func openArtifact(s *wire.StateDelta, plain []byte) ([]crdt.Action, error) {
 // mayWrite tells whether an author's deltas count now.
 func (m *Manager) mayWrite(ctx context.Context, id domain.ContextID, author domain.PublicKey) error {
 	access, err := m.opts.Access(ctx, id, author)
-	switch {
-	case err != nil:
-		return err
-	case access == NoAccess:
-		return errkind.PermissionDenied.Errorf("%s is not a member of context %s", author, id)
-	case access != MayWrite:
+	if err == nil && access != MayWrite {
+		err = mayNotWrite(access, id, author)
+	}
+	return err
+}
+
+func mayNotWrite(access Access, id domain.ContextID, author domain.PublicKey) error {
+	if access == MayRead {
 		return errkind.PermissionDenied.Errorf("%s may only read context %s", author, id)
 	}
-	return nil
+	return errkind.PermissionDenied.Errorf("context %s is not for %s", id, author)
+}
+
+// hasProven tells whether a peer has proven to be somebody who is a member of a context now.
+func (m *Manager) hasProven(ctx context.Context, id domain.ContextID, p PeerID) (bool, error) {
+	for _, identity := range m.peers.provenBy(id, p) {
+		err := m.isMember(ctx, id, identity)
+		if err == nil || errkind.Of(err) != errkind.PermissionDenied {
+			return err == nil, err
+		}
+	}
+	return false, nil
 }
 
 func (m *Manager) isMember(ctx context.Context, id domain.ContextID, identity domain.PublicKey) error {
 	access, err := m.opts.Access(ctx, id, identity)
-	if err == nil && access == NoAccess {
-		err = errkind.PermissionDenied.Errorf("%s is not a member of context %s", identity, id)
+	if err == nil && access < MayRead {
+		err = errkind.PermissionDenied.Errorf("context %s is not for %s", id, identity)
 	}
 	return err
 }

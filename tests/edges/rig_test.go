@@ -152,6 +152,7 @@ func (r *rig) start() {
 		DB: r.db, Now: r.clock, Publish: r.published,
 		Changed: func(id domain.GroupID, c []governance.Change) {
 			r.members.Changed(id, c)
+			r.deltas.GroupsChanged()
 			r.upgrades.Changed(id)
 		},
 		Late: func(l groups.Late) { r.members.Late(l) },
@@ -221,14 +222,18 @@ func (r *rig) made() []groups.Published {
 
 // access is what an identity may do in a context.
 func (r *rig) access(ctx context.Context, id domain.ContextID, who domain.PublicKey) (deltas.Access, error) {
-	role, found, err := r.members.Role(ctx, id, who)
+	place, err := r.members.Place(ctx, id, who)
 	switch {
-	case err != nil || !found:
+	case err != nil:
 		return deltas.NoAccess, err
-	case role == domain.RoleReadOnly:
+	case place.Member && place.Role == domain.RoleReadOnly:
 		return deltas.MayRead, nil
+	case place.Member:
+		return deltas.MayWrite, nil
+	case place.Known:
+		return deltas.MightHave, nil
 	}
-	return deltas.MayWrite, nil
+	return deltas.NoAccess, nil
 }
 
 func (r *rig) follow(id domain.ContextID) {
