@@ -327,8 +327,7 @@ func tell(ctx context.Context, s *network.Stream, m any) bool {
 func (e *evil) session(n *harness.Node, as domain.PrivateKey) *network.Stream {
 	t, ctx := e.t, e.t.Context()
 	t.Helper()
-	peer, err := network.ParsePeerID(n.Swarm().PeerID)
-	require.NoError(t, err)
+	peer := peerOf(t, n)
 	s, err := e.OpenStream(ctx, peer, wire.ExtensionProtocol)
 	require.NoError(t, err)
 	t.Cleanup(s.Reset)
@@ -339,6 +338,20 @@ func (e *evil) session(n *harness.Node, as domain.PrivateKey) *network.Stream {
 	proof := wire.SessionProof{Opener: true, Hello: hello, Reply: reply, Opening: string(e.LocalPeerID()), Accepter: string(peer)}
 	require.True(t, tell(ctx, s, wire.HelloProof{Proof: as.Sign(proof.Message())}))
 	return s
+}
+
+func peerOf(t *testing.T, n *harness.Node) network.PeerID {
+	t.Helper()
+	peer, err := network.ParsePeerID(n.Swarm().PeerID)
+	require.NoError(t, err)
+	return peer
+}
+
+// all are the first messages that were heard with a tag.
+func (e *evil) all(tag byte) []network.Message {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return slices.Clone(e.heard[tag])
 }
 
 // next reads a message of a session.

@@ -157,3 +157,70 @@ func TestGroupJoin(t *testing.T) {
 		return err
 	}))
 }
+
+// TestRestrictedContext: a context that becomes restricted is for those on its list alone, also among members of the group
+// who had it before, and the admins of the group; on the list again, they have all of it.
+func TestRestrictedContext(t *testing.T) {
+	t.Parallel()
+	g := groupNodes{newScenario(t, 3)}
+	group, id, invitation := g.found(t)
+	var all []*harness.Context
+	for i := range g.c.Nodes {
+		if i > 0 {
+			g.join(t, i, invitation)
+		}
+		all = append(all, g.in(t, i, id))
+	}
+	a, b, c := all[0], all[1], all[2]
+	g.synced(all...)
+	set(t, b, "before", "open")
+	g.synced(all...)
+	route := "/" + group + "/contexts/" + id
+	_ = ask[json.RawMessage](t, g.c.Clients[0], http.MethodPut, route+"/visibility", obj{"mode": "restricted"})
+	_ = ask[json.RawMessage](t, g.c.Clients[0], http.MethodPost, route+"/allowlist", obj{"add": []string{b.Member}})
+	_ = ask[json.RawMessage](t, g.c.Clients[0], http.MethodPut, "/"+group+"/members/"+c.Member+"/role", obj{"role": "Admin"})
+	listed := func(x *harness.Context, want int) {
+		t.Helper()
+		require.NoError(t, harness.Until(t.Context(), "the list is known", func(ctx context.Context) error {
+			var out struct {
+				Data []string `json:"data"`
+			}
+			err := x.Client.Do(ctx, http.MethodGet, "/admin-api/groups"+route+"/allowlist", nil, &out)
+			if err == nil && len(out.Data) != want {
+				err = fmt.Errorf("it has %v", out.Data)
+			}
+			return err
+		}))
+	}
+	for _, x := range all {
+		listed(x, 2)
+	}
+	before, err := c.Info(t.Context())
+	require.NoError(t, err)
+	set(t, a, "secret", "of a")
+	set(t, b, "answer", "of b")
+	g.synced(a, b)
+	require.NoError(t, harness.Until(t.Context(), "who is not on the list is refused", func(ctx context.Context) error {
+		for _, client := range g.c.Clients[:2] {
+			m, err := client.Metrics(ctx)
+			if err != nil {
+				return err
+			}
+			if value(m, count{"calimero_sync_sender_keys_renewed_total", nil}) == 0 {
+				return fmt.Errorf("the sender keys are the old ones")
+			}
+		}
+		_, err := c.Call(ctx, "set", obj{"key": "mine", "value": "of c"}) // dropped, as what readers write
+		return err
+	}))
+	_ = c.Sync(t.Context()) // it has no peer for it; whether that is an error is not the point
+	after, err := c.Info(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, before, after)
+
+	_ = ask[json.RawMessage](t, g.c.Clients[2], http.MethodPost, route+"/allowlist", obj{"add": []string{c.Member}})
+	g.synced(all...)
+	set(t, c, "mine", "of c")
+	g.synced(all...)
+	same(t, g.c, all, "entries", obj{"before": "open", "secret": "of a", "answer": "of b", "mine": "of c"})
+}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -61,7 +60,6 @@ type scene struct {
 	c      *harness.Cluster
 	honest []*harness.Context
 	v      *traitor
-	admin  domain.PrivateKey // of the group
 	writes int
 }
 
@@ -181,13 +179,10 @@ func TestHostilePeer(t *testing.T) {
 		set(t, x, fmt.Sprint("first of ", i), "x")
 	}
 	c.Equal(t, all...)
-	for _, i := range []int{0, 2} {
-		_, err := c.Nodes[i].Stop(t.Context())
-		require.NoError(t, err)
-	}
-	s := &scene{v: betray(t, c.Nodes[2], all[2]), admin: betray(t, c.Nodes[0], all[0]).key}
-	c.Start(t, 0)
-	s.c, s.honest = c, c.Again(all)[:2]
+	_, err := c.Nodes[2].Stop(t.Context())
+	require.NoError(t, err)
+	s := &scene{v: betray(t, c.Nodes[2], all[2])}
+	s.c, s.honest = c, all[:2]
 	s.together(t)
 	finish := slowStreams(t, s)
 
@@ -489,53 +484,6 @@ func (s *scene) parents(t *testing.T) {
 	infos, _, rss := s.look(t)
 	require.Len(t, infos, len(rss))
 	t.Logf("cores have %d and %d MiB afterwards", rss[0]>>20, rss[1]>>20)
-}
-
-// removed: the member itself, when an admin has removed it from the group.
-func (s *scene) removed(t *testing.T) {
-	const heartbeat = 7
-	messenger := newEvil(t, s.v, s.nodes(), false)
-	topic, own := messenger.topics[1], domain.GroupID(s.v.id)
-	op := func(key domain.PrivateKey, heads []domain.Hash, nonce uint64, body wire.GroupOp) wire.GroupGovernanceDelta {
-		signed, err := wire.SignableGroupOp{
-			Version: wire.GroupOpVersion, Group: own, Parents: heads, Signer: key.Public(), Nonce: nonce, Op: body,
-		}.Sign(key)
-		require.NoError(t, err)
-		payload, err := wire.Encode(signed)
-		require.NoError(t, err)
-		id, err := signed.ContentHash()
-		require.NoError(t, err)
-		return wire.GroupGovernanceDelta{Group: own, Delta: id, Parents: heads, Payload: payload}
-	}
-	var heads []domain.Hash
-	require.NoError(t, harness.Until(t.Context(), "the heads of the group are heard", func(context.Context) error {
-		messenger.mu.Lock()
-		defer messenger.mu.Unlock()
-		for _, m := range messenger.heard[heartbeat] {
-			if b, err := wire.DecodeBroadcast(m.Data); err == nil {
-				heads = b.(wire.GroupStateHeartbeat).DagHeads //nolint:forcetypeassert // by its tag
-				return nil
-			}
-		}
-		return errors.New("not yet")
-	}))
-	removal := op(s.admin, heads, 1_000_000, wire.OpMemberRemoved{Member: s.v.key.Public()})
-	messenger.sayIn(topic, removal)
-	for i, x := range s.honest {
-		require.NoError(t, harness.Until(t.Context(), fmt.Sprint("the member is removed on node ", i), func(ctx context.Context) error {
-			out, err := x.Client.Raw(ctx, http.MethodGet, "/admin-api/contexts/"+x.ID+"/identities", "", nil)
-			if err == nil && strings.Contains(string(out), s.v.key.Public().String()) {
-				err = fmt.Errorf("%s", out)
-			}
-			return err
-		}))
-	}
-	s.attack(t, "a removed member's deltas", func(t *testing.T, e *evil) {
-		e.say(e.signed(t, e.delta(t, "of a removed member"), e.key, e.sender))
-		e.sayIn(topic, op(e.key, []domain.Hash{removal.Delta}, 1, wire.OpMemberAdded{Member: e.key.Public()}))
-		d := e.delta(t, "of a removed member, fetched")
-		e.offer(d.DeltaID, history([]wire.ContextDagDelta{d}, e.record(t, d, e.proof(d, e.key))))
-	}, dropped("author"), run(errkind.PermissionDenied))
 }
 
 // slowStreams opens as many streams as the nodes take, to each protocol, and sends a byte now and then. It begins before the
