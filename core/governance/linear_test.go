@@ -18,7 +18,6 @@ type linear struct {
 	governance.State
 	registrar map[domain.ContextID]domain.PublicKey
 	nonces    map[domain.PublicKey]uint64
-	used      map[domain.Hash]bool
 }
 
 func newLinear(g governance.Genesis) *linear {
@@ -29,10 +28,10 @@ func newLinear(g governance.Genesis) *linear {
 			Contexts: map[domain.ContextID]bool{}, Visibility: map[domain.ContextID]wire.GroupContextVisibility{},
 			Allowlists: map[governance.ContextMember]bool{}, ContextCaps: map[governance.ContextMember]domain.ContextCapability{},
 			ContextAlias: map[domain.ContextID]string{}, MemberAlias: map[domain.PublicKey]string{},
-			Subgroups: map[domain.GroupID]bool{}, Closed: map[domain.Hash]bool{},
+			Subgroups: map[domain.GroupID]bool{}, Closed: map[domain.Hash]bool{}, Used: map[domain.Hash]bool{},
 			EverAdmins: map[domain.PublicKey]bool{g.Founder: true}, Joined: map[domain.PublicKey]bool{},
 		},
-		registrar: map[domain.ContextID]domain.PublicKey{}, nonces: map[domain.PublicKey]uint64{}, used: map[domain.Hash]bool{},
+		registrar: map[domain.ContextID]domain.PublicKey{}, nonces: map[domain.PublicKey]uint64{},
 	}
 }
 
@@ -173,13 +172,13 @@ func (l *linear) remove(who domain.PublicKey) {
 
 func (l *linear) invited(op governance.Op) bool {
 	c := op.Claim
-	return !l.Closed[c.Invitation] && !(c.OneUse && l.used[c.Invitation]) && l.may(c.Inviter, domain.CanInviteMembers)
+	return !l.Closed[c.Invitation] && !(c.OneUse && l.Used[c.Invitation]) && l.may(c.Inviter, domain.CanInviteMembers)
 }
 
 func (l *linear) join(op governance.Op) {
 	l.put(op.Author, domain.RoleMember, true)
 	if op.Claim.OneUse {
-		l.used[op.Claim.Invitation] = true
+		l.Used[op.Claim.Invitation] = true
 	}
 }
 

@@ -31,8 +31,8 @@ type State struct {
 	Alias        *string
 	Subgroups    map[domain.GroupID]bool
 	TeePolicies  []wire.OpTeeAdmissionPolicySet
-	// Closed are the invitations that were closed.
-	Closed map[domain.Hash]bool
+	// Closed are the invitations that were closed, Used those for one use that somebody used.
+	Closed, Used map[domain.Hash]bool
 
 	// EverAdmins are, and were at some time, admins by their own row.
 	EverAdmins map[domain.PublicKey]bool
@@ -170,7 +170,7 @@ func (s *snapshot) state() *State {
 		Allowlists: map[ContextMember]bool{}, ContextCaps: map[ContextMember]domain.ContextCapability{},
 		ContextAlias: map[domain.ContextID]string{}, MemberAlias: map[domain.PublicKey]string{},
 		Subgroups: map[domain.GroupID]bool{}, Closed: map[domain.Hash]bool{}, EverAdmins: cloneMap(s.ever),
-		Joined: map[domain.PublicKey]bool{}, Links: map[domain.GroupID][]Link{},
+		Joined: map[domain.PublicKey]bool{}, Links: map[domain.GroupID][]Link{}, Used: cloneMap(s.claimed),
 	}
 	for who, m := range s.members {
 		if m.present {

@@ -3,6 +3,7 @@ package membership
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 
 	"golang.org/x/time/rate"
@@ -113,13 +114,48 @@ func (m *Manager) allows(source PeerID) bool {
 	return l.Allow()
 }
 
+// Bounds of what waits to be worked off in each group.
+const (
+	maxInbox      = 512
+	maxInboxBytes = 8 << 20
+)
+
 // Handle takes what Validate gave. It does not wait: of too much, the newest is dropped and fetched later.
 func (m *Manager) Handle(in *Incoming) {
-	select {
-	case m.inbox <- in:
-	default:
+	g := in.group
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if len(g.inbox) >= maxInbox || g.inboxBytes+in.bytes() > maxInboxBytes {
 		m.metrics.dropped.WithLabelValues("full").Inc()
+		return
 	}
+	g.inbox = append(g.inbox, in)
+	g.inboxBytes += in.bytes()
+	g.work()
+}
+
+func (in *Incoming) bytes() int { return len(in.op) + 32*len(in.heads) }
+
+// work has what came in worked off, in its order: no group waits for another. The caller holds the lock.
+func (g *group) work() {
+	if g.working || len(g.inbox) == 0 {
+		return
+	}
+	g.working = g.m.tasks.Go(func(ctx context.Context) {
+		for {
+			g.mu.Lock()
+			if len(g.inbox) == 0 || ctx.Err() != nil {
+				g.working = false
+				g.mu.Unlock()
+				return
+			}
+			in := g.inbox[0]
+			g.inbox = slices.Delete(g.inbox, 0, 1)
+			g.inboxBytes -= in.bytes()
+			g.mu.Unlock()
+			g.m.take(ctx, in)
+		}
+	})
 }
 
 // PeerSubscribed tells that a peer entered the topic of a group: it hears where the group is.

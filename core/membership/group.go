@@ -28,7 +28,12 @@ type group struct {
 	m  *Manager
 	id domain.GroupID
 
-	mu sync.Mutex
+	mu    sync.Mutex
+	since time.Time
+	// inbox is what came by gossip and is to be worked off, by one goroutine while there is something.
+	inbox      []*Incoming
+	inboxBytes int
+	working    bool
 	// followed: the node is in the topic. Until then nothing is sent.
 	followed bool
 	beat     time.Time // the last heartbeat
@@ -163,6 +168,7 @@ func (g *group) tick(now time.Time) {
 	g.mu.Lock()
 	due := now.Sub(g.beat) >= g.m.opts.Heartbeat
 	g.publish()
+	g.work()
 	var again []domain.Hash
 	if g.followed && len(g.unacked) > 0 && !now.Before(g.again) {
 		again = slices.Clone(g.unacked)

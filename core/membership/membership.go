@@ -112,7 +112,6 @@ func (o Options) withDefaults() Options {
 const (
 	perSecond, burst = 50, 200 // messages of a source
 	maxSources       = 4096
-	maxInbox         = 1024
 	maxHeads         = 1900 // of a heartbeat, so that it fits a message
 )
 
@@ -122,7 +121,6 @@ type Manager struct {
 	log     *slog.Logger
 	metrics *metrics
 	sources *lru.Cache[PeerID, *rate.Limiter]
-	inbox   chan *Incoming
 
 	tasks    actor.Tasks // while it serves
 	mu       sync.Mutex
@@ -140,7 +138,7 @@ func New(opts Options) (*Manager, error) {
 	}
 	return &Manager{
 		opts: opts, log: opts.Logger, metrics: newMetrics(opts.Registerer), sources: sources,
-		inbox: make(chan *Incoming, maxInbox), groups: map[domain.GroupID]*group{},
+		groups: map[domain.GroupID]*group{},
 		owners: map[domain.ContextID]domain.GroupID{}, fetching: map[fetch]struct{}{},
 	}, nil
 }
@@ -173,11 +171,11 @@ func (m *Manager) Serve(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case in := <-m.inbox:
-			m.take(ctx, in)
 		case now := <-tick.C:
 			for _, g := range m.all() {
-				g.tick(now)
+				if !m.forgets(g, now) {
+					g.tick(now)
+				}
 			}
 		}
 	}
@@ -196,6 +194,9 @@ func (m *Manager) Follow(ctx context.Context, id domain.GroupID) error {
 		return err
 	}
 	g.follow()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.groups[id] = g // it may have waited for so long that it was forgotten
 	return nil
 }
 
@@ -275,13 +276,32 @@ func (m *Manager) find(id domain.GroupID) *group {
 	return m.groups[id]
 }
 
+// forgetAfter is how long the traffic of a group is kept that is not followed: one that is new here is followed within
+// moments, one that was left may still have had something to say.
+const forgetAfter = time.Minute
+
+// forgets drops the traffic of a group that nobody follows.
+func (m *Manager) forgets(g *group, now time.Time) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.followed || now.Sub(g.since) < forgetAfter {
+		return false
+	}
+	if m.groups[g.id] == g {
+		delete(m.groups, g.id)
+	}
+	return true
+}
+
 // traffic is that of a group, made if need be.
 func (m *Manager) traffic(id domain.GroupID) *group {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	g := m.groups[id]
 	if g == nil {
-		g = &group{m: m, id: id}
+		g = &group{m: m, id: id, since: time.Now()}
 		m.groups[id] = g
 	}
 	return g

@@ -81,6 +81,8 @@ type node struct {
 	stop   func()
 	acks   int
 	left   map[domain.ContextID]bool
+	// entering is called when a context is entered.
+	entering func()
 }
 
 func (l *lan) node(t *testing.T, name string) *node {
@@ -346,6 +348,12 @@ func (n *node) Get(ctx context.Context, id domain.ContextID) (contexts.Info, err
 }
 
 func (n *node) Enter(ctx context.Context, r contexts.EnterRequest) error {
+	n.mu.Lock()
+	entering := n.entering
+	n.mu.Unlock()
+	if entering != nil {
+		entering()
+	}
 	b := n.db.Batch()
 	defer b.Abandon()
 	store.ContextMeta.Put(b, r.Context, wire.ContextMeta{ApplicationID: r.Application})

@@ -74,6 +74,8 @@ func (m *Manager) mayRead(ctx context.Context, hello wire.GroupHello) error {
 		return errkind.PermissionDenied.Errorf("the invitation has expired")
 	case state.Closed[i.Hash()]:
 		return errkind.PermissionDenied.Errorf("the invitation was closed")
+	case state.Used[i.Hash()]:
+		return errkind.PermissionDenied.Errorf("the invitation was for one use, and was used")
 	}
 	if err := i.Verify(hello.Invitation.Signature.String()); err != nil {
 		return errkind.PermissionDenied.Wrap(err)

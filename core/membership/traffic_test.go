@@ -1,6 +1,7 @@
 package membership_test
 
 import (
+	"encoding/hex"
 	"testing"
 	"time"
 
@@ -258,4 +259,96 @@ func TestServe_GroupWithoutGenesis(t *testing.T) {
 	_, err := b.manager().JoinGroup(t.Context(), a.inviteTo(membership.GroupInvite{Group: group, Inviter: founder}), joiner)
 	require.NoError(t, err)
 	a.sees(group, joiner.Public(), true)
+}
+
+// TestServe_UsedInvitation: an invitation for one use shows the log to nobody once somebody has used it.
+func TestServe_UsedInvitation(t *testing.T) {
+	t.Parallel()
+	l := newLAN()
+	a, b, c := l.node(t, "a"), l.node(t, "b"), l.node(t, "c")
+	group := a.group()
+	inv := a.inviteTo(membership.GroupInvite{Group: group, Inviter: founder, OneUse: true})
+	second := domain.PrivateKey{0x62}
+	ask := func() wire.ExtensionMessage {
+		s, err := c.OpenStream(t.Context(), a.id, wire.ExtensionProtocol)
+		require.NoError(t, err)
+		defer s.Reset()
+		signature, err := hex.DecodeString(inv.InviterSignature)
+		require.NoError(t, err)
+		proof := wire.GroupProof{Group: group, Opening: string(c.id), Accepter: string(a.id)}
+		for _, m := range []wire.ExtensionMessage{
+			wire.GroupHello{
+				Group: group, Identity: second.Public(), Proof: second.Sign(proof.Message()),
+				Invitation: &wire.GroupPass{Invitation: inv.Invitation, Signature: domain.Signature(signature)},
+			},
+			wire.GroupOpsRequest{Limit: 10},
+		} {
+			raw, err := wire.EncodeExtension(m)
+			require.NoError(t, err)
+			require.NoError(t, s.WriteFrame(t.Context(), raw))
+		}
+		raw, err := s.ReadFrame(t.Context(), wire.MaxFrame)
+		require.NoError(t, err)
+		answer, err := wire.DecodeExtension(raw)
+		require.NoError(t, err)
+		return answer
+	}
+	require.IsType(t, wire.GroupOps{}, ask(), "as long as nobody has used it")
+	one := domain.PrivateKey{0x61}
+	_, err := b.manager().JoinGroup(t.Context(), inv, one)
+	require.NoError(t, err)
+	a.sees(group, one.Public(), true)
+	refusal, ok := ask().(wire.Refusal)
+	require.True(t, ok)
+	require.Equal(t, errkind.PermissionDenied, refusal.Kind)
+}
+
+// TestBusyGroup: a group that is slow to take what comes does not hold up another.
+func TestBusyGroup(t *testing.T) {
+	t.Parallel()
+	l := newLAN()
+	a, b := l.node(t, "a"), l.node(t, "b")
+	busy := a.group()
+	admin := a.create(7)
+	_, err := b.join(a.invite(ctxID, admin, time.Hour))
+	require.NoError(t, err)
+	inv := a.inviteTo(membership.GroupInvite{Group: busy, Inviter: founder})
+	l.setDeaf(b, true)
+	_, err = b.manager().JoinGroup(t.Context(), inv, domain.PrivateKey{0x63})
+	require.NoError(t, err)
+	held, calls := make(chan struct{}), make(chan struct{}, 64)
+	b.mu.Lock()
+	b.entering = func() {
+		calls <- struct{}{}
+		<-held
+	}
+	b.mu.Unlock()
+	defer close(held)
+	l.setDeaf(b, false)
+	for range 2 { // by what was fetched, and by what was heard
+		select {
+		case <-calls:
+		case <-time.After(20 * time.Second):
+			t.Fatal("nothing is slow")
+		}
+	}
+	row, _, err := a.identity.Get(t.Context(), ctxID, admin)
+	require.NoError(t, err)
+	added := domain.PrivateKey{0x64}
+	a.issue(domain.GroupID(ctxID), *row.PrivateKey, wire.OpMemberAdded{Member: added.Public()})
+	b.knows(ctxID, added.Public())
+}
+
+// TestPublished_AfterUnfollow: what is said about a group that was left is not kept for ever.
+func TestPublished_AfterUnfollow(t *testing.T) {
+	t.Parallel()
+	a := newLAN().node(t, "a")
+	group := a.group()
+	require.NoError(t, a.manager().Unfollow(t.Context(), group))
+	a.issue(group, founder, wire.OpNoop{})
+	now := time.Now()
+	require.Equal(t, 1, a.manager().Sweep(now))
+	require.Zero(t, a.manager().Sweep(now.Add(time.Hour)))
+	require.NoError(t, a.manager().Follow(t.Context(), group))
+	require.Equal(t, 1, a.manager().Sweep(now.Add(2*time.Hour)), "one that is followed stays")
 }
