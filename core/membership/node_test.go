@@ -21,6 +21,7 @@ import (
 	"github.com/calimero-go/core/core/wire"
 	"github.com/calimero-go/core/plugin-sdk/domain"
 	"github.com/calimero-go/core/plugin-sdk/errkind"
+	"github.com/calimero-go/core/plugin-sdk/storage"
 	"github.com/calimero-go/core/plugin-sdk/storagetest"
 )
 
@@ -69,6 +70,7 @@ type node struct {
 	t        *testing.T
 	lan      *lan
 	id       membership.PeerID
+	disk     *disk
 	db       *store.DB
 	identity *identity.Service
 	clock    func() time.Time
@@ -87,15 +89,70 @@ type node struct {
 
 func (l *lan) node(t *testing.T, name string) *node {
 	t.Helper()
-	db := store.Open(storagetest.NewMemory(), store.Options{})
-	n := &node{t: t, lan: l, id: membership.PeerID(name), db: db, identity: identity.New(db), clock: time.Now, topics: map[string]bool{},
-		left: map[domain.ContextID]bool{}}
+	n := &node{t: t, lan: l, id: membership.PeerID(name), disk: &disk{Plugin: storagetest.NewMemory()}, clock: time.Now,
+		topics: map[string]bool{}, left: map[domain.ContextID]bool{}}
+	n.open()
 	n.start()
 	t.Cleanup(func() { n.stop() })
 	l.mu.Lock()
 	l.nodes[n.id] = n
 	l.mu.Unlock()
 	return n
+}
+
+// open opens the storage, as a process does.
+func (n *node) open() {
+	n.db = store.Open(n.disk, store.Options{})
+	n.identity = identity.New(n.db)
+}
+
+// disk is a storage whose process is killed in a commit: the one after as many as it says, before or after that is done.
+// From then on it fails.
+type disk struct {
+	storage.Plugin
+
+	mu    sync.Mutex
+	armed bool
+	dead  bool
+	left  int
+	done  bool
+}
+
+var errKilled = errors.New("the process was killed")
+
+// kill has the process killed after some commits, in the next one.
+func (d *disk) kill(after int, done bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.armed, d.left, d.done = true, after, done
+}
+
+// revive is what a restart makes of it; it tells whether the process was killed.
+func (d *disk) revive() (killed bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	killed = d.dead
+	d.armed, d.dead = false, false
+	return killed
+}
+
+func (d *disk) Apply(ctx context.Context, b storage.Batch) (replayed bool, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch {
+	case d.dead:
+		return false, errKilled
+	case d.armed && d.left == 0:
+		d.dead = true
+		if d.done {
+			if _, err := d.Plugin.Apply(ctx, b); err != nil {
+				return false, err
+			}
+		}
+		return false, errKilled
+	}
+	d.left--
+	return d.Plugin.Apply(ctx, b)
 }
 
 func (n *node) start() {
