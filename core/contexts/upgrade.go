@@ -131,31 +131,59 @@ func (m *manager) upgradeOnAccess(ctx context.Context, e *entry, c *call) error 
 	return nil
 }
 
-// stageMarks notes the migrations that received deltas say they are, as far as their authors signed that.
+// stageMarks notes the migrations that received deltas say they are, as far as their authors signed that. A writer may lie:
+// so only what writes the state entry counts, which is no more than he may do to the state anyway; and the migration that the
+// group wants, once it is noted, is not forgotten for another.
 func (m *manager) stageMarks(ctx context.Context, b *store.Batch, e *entry, apply []*arrival) (marked bool, err error) {
+	var marks []wire.Text
 	for _, a := range apply {
-		if !a.eventsSigned() {
-			continue
-		}
-		for _, event := range a.delta.Events {
-			if event.Kind != Migrated {
-				continue
-			}
-			var done migration
-			if json.Unmarshal(event.Data, &done) != nil || done.Method == "" || len(done.Method) > maxMethod {
-				continue // an event of the application's own that looks like it
-			}
-			group, err := m.groupOf(ctx, e.id)
-			if err != nil {
-				return false, err
-			}
-			if group != nil {
-				store.GroupContextLastMigration.Put(b, store.GroupContextKey{Group: *group, Context: e.id}, done.mark())
-				marked = true
-			}
+		if a.eventsSigned() && slices.ContainsFunc(a.delta.Actions, writesState) {
+			marks = append(marks, marksOf(a.delta.Events)...)
 		}
 	}
-	return marked, nil
+	if len(marks) == 0 {
+		return false, nil
+	}
+	group, err := m.groupOf(ctx, e.id)
+	if err != nil || group == nil {
+		return false, err
+	}
+	wanted, err := m.goalOf(ctx, e)
+	if err != nil {
+		return false, err
+	}
+	at, mark := store.GroupContextKey{Group: *group, Context: e.id}, marks[len(marks)-1]
+	if wanted.migrate != nil {
+		want := MarkOf(wanted.app, *wanted.migrate)
+		last, _, err := store.GroupContextLastMigration.Get(ctx, m.opts.DB, at)
+		if err != nil || last == want {
+			return err == nil && slices.Contains(marks, want), err
+		}
+		if slices.Contains(marks, want) {
+			mark = want
+		}
+	}
+	store.GroupContextLastMigration.Put(b, at, mark)
+	return true, b.Err()
+}
+
+func writesState(a crdt.Action) bool {
+	return a.ID == crdt.StateEntryID && (a.Kind == crdt.Add || a.Kind == crdt.Update)
+}
+
+// marksOf are the migrations that events speak of.
+func marksOf(events []Event) (marks []wire.Text) {
+	for _, event := range events {
+		if event.Kind != Migrated {
+			continue
+		}
+		var done migration
+		if json.Unmarshal(event.Data, &done) != nil || done.Method == "" || len(done.Method) > maxMethod {
+			continue // an event of the application's own that looks like it
+		}
+		marks = append(marks, done.mark())
+	}
+	return marks
 }
 
 // maxMethod bounds the name of a method that others say they migrated with, in bytes.

@@ -3,6 +3,7 @@ package contexts_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -169,6 +170,65 @@ func TestUpgrade_UnsignedEvents(t *testing.T) {
 	marks, err := store.GroupContextLastMigration.List(t.Context(), b.db, nil)
 	require.NoError(t, err)
 	require.Empty(t, marks)
+}
+
+// TestUpgrade_FalseMarks: a writer who says that he migrated must have written the state, and the migration that the group
+// wants is not forgotten for another that he speaks of.
+func TestUpgrade_FalseMarks(t *testing.T) {
+	t.Parallel()
+	out, g, method := &outbox{}, &versioned{}, "migrate"
+	a := startNode(t, g.run, contexts.Options{OnDelta: out.add})
+	id := a.create(t, testApp)
+	told := make(chan domain.ContextID, 9)
+	b := startNode(t, g.run, contexts.Options{
+		Authorize: func(context.Context, domain.ContextID, domain.PublicKey) error { return nil },
+		Migrated:  func(id domain.ContextID) { told <- id },
+	})
+	b.join(t, id)
+	batch := b.db.Batch()
+	store.ContextGroup.Put(batch, id, wire.ID32(b.found(t, contexts.TargetOps(nil, nextApp, domain.BlobID{1}, &method)...)))
+	require.NoError(t, batch.Commit(t.Context()))
+	b.GroupsChanged()
+	marks := func() (all []wire.Text) {
+		list, err := store.GroupContextLastMigration.List(t.Context(), b.db, nil)
+		require.NoError(t, err)
+		for _, row := range list {
+			all = append(all, row.Value)
+		}
+		return all
+	}
+	lie := func(method string, entity crdt.ID) {
+		t.Helper()
+		info, err := b.Get(t.Context(), id)
+		require.NoError(t, err)
+		now := uint64(time.Now().UnixNano())
+		meta := crdt.Metadata{CreatedAt: 1, UpdatedAt: now}
+		actions := []crdt.Action{{
+			Kind: crdt.Update, ID: entity, Data: []byte("lie"), Metadata: meta,
+			Ancestors: []crdt.ChildInfo{{ID: crdt.TreeRoot(id), Metadata: meta}},
+		}}
+		data, err := json.Marshal(map[string]any{"application": nextApp, "method": method})
+		require.NoError(t, err)
+		event := contexts.Event{Kind: contexts.Migrated, Data: data}
+		encoded, err := wire.EncodeEvents([]wire.Event{wire.Event(event)})
+		require.NoError(t, err)
+		d := contexts.Delta{
+			ID: crdt.DeltaID(info.DagHeads, actions), Parents: info.DagHeads, Actions: actions, HLC: crdt.NewClock([16]byte{9}).Now(now),
+			ExpectedRoot: domain.Hash{1}, Author: domain.PublicKey{7}, Events: []contexts.Event{event},
+		}
+		d.Proof = wire.DeltaAuthor{Author: d.Author, Events: wire.EventsDigest(encoded), Signature: &domain.Signature{1}}
+		requireOutcomes(t, b.receive(t, id, d), contexts.Applied)
+	}
+	requireOutcomes(t, b.receive(t, id, out.deltas(t)...), contexts.Applied)
+	lie(method, crdt.ID{1})
+	require.Empty(t, marks(), "nothing was migrated")
+	require.Empty(t, told)
+	require.NoError(t, a.upgrade(id, nextApp, method))
+	requireOutcomes(t, b.receive(t, id, out.deltas(t)[1:]...), contexts.Applied)
+	want := []wire.Text{contexts.MarkOf(nextApp, method)}
+	require.Equal(t, want, marks())
+	lie("another", crdt.StateEntryID)
+	require.Equal(t, want, marks())
 }
 
 // TestUpgrade_NothingIsHalfDone: a context that cannot be upgraded is what it was.
