@@ -58,9 +58,7 @@ func (g *group) exchange(ctx context.Context, p PeerID, want []domain.Hash) erro
 		return err
 	}
 	err = func() error {
-		proof := wire.GroupProof{Group: g.id, Opening: string(g.m.opts.Network.LocalPeerID()), Accepter: string(p)}
-		hello := wire.GroupHello{Group: g.id, Identity: key.Public(), Proof: key.Sign(proof.Message()), Invitation: shown}
-		if err := send(ctx, stream, hello); err != nil {
+		if err := g.introduce(ctx, stream, *key, shown); err != nil {
 			return err
 		}
 		if err := g.exchangeOps(ctx, stream, want); err != nil {
@@ -73,6 +71,12 @@ func (g *group) exchange(ctx context.Context, p PeerID, want []domain.Hash) erro
 		return err
 	}
 	return stream.Close()
+}
+
+// introduce begins a session about the group as an identity of this node.
+func (g *group) introduce(ctx context.Context, stream Stream, key domain.PrivateKey, shown *wire.GroupPass) error {
+	proof := wire.GroupProof{Group: g.id, Opening: string(g.m.opts.Network.LocalPeerID()), Accepter: string(stream.Peer())}
+	return send(ctx, stream, wire.GroupHello{Group: g.id, Identity: key.Public(), Proof: key.Sign(proof.Message()), Invitation: shown})
 }
 
 func (g *group) exchangeOps(ctx context.Context, stream Stream, want []domain.Hash) error {
@@ -123,18 +127,24 @@ func (g *group) exchangeGenesis(ctx context.Context, stream Stream) error {
 	if err != nil || !origin.Provisional {
 		return err
 	}
+	genesis, err := g.askGenesis(ctx, stream)
+	if err != nil || genesis == nil {
+		return err
+	}
+	return g.learn(ctx, origin.Genesis.Creator, *genesis)
+}
+
+// askGenesis asks on a session how the group began; nil when the peer does not know.
+func (g *group) askGenesis(ctx context.Context, stream Stream) (*wire.GroupGenesis, error) {
 	answer, err := g.request(ctx, stream, wire.GenesisRequest{})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	found, ok := answer.(wire.Genesis)
 	if !ok {
-		return errkind.Invalid.Errorf("peer %s answers a request for a genesis with %T", stream.Peer(), answer)
+		return nil, errkind.Invalid.Errorf("peer %s answers a request for a genesis with %T", stream.Peer(), answer)
 	}
-	if found.Genesis == nil {
-		return nil
-	}
-	return g.learn(ctx, origin.Genesis.Creator, *found.Genesis)
+	return found.Genesis, nil
 }
 
 // learn takes the genesis of a group that was begun without one, if it can be trusted: because the group's id proves it,

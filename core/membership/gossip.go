@@ -210,6 +210,10 @@ func (g *group) heard(ctx context.Context, in *Incoming) {
 		g.m.opts.Acknowledged(g.id, in.source)
 	}
 	if len(want) == 0 && len(in.heads) > 0 {
-		g.settle(ctx, g.acked())
+		open, err := g.seek(ctx, in.source)
+		if err != nil {
+			g.m.warn(ctx, "subgroups of a group are not looked for", g.id, err)
+		}
+		g.settle(ctx, g.acked() && !open && err == nil)
 	}
 }

@@ -49,6 +49,9 @@ type group struct {
 	// shunned are operations of strangers that nobody builds on, and since when: they are not asked for at once again.
 	shunned map[domain.Hash]time.Time
 	joiner  *domain.PrivateKey // of this node, until it has found its place
+	// sought are subgroups that peers were asked for, and when they may be asked again.
+	sought  map[sought]time.Time
+	seeking bool
 	// newcomer is the identity that joined last, and pass its invitation: others may not know it yet.
 	newcomer *domain.PrivateKey
 	pass     *wire.GroupPass

@@ -85,12 +85,13 @@ type node struct {
 	left   map[domain.ContextID]bool
 	// entering is called when a context is entered.
 	entering func()
+	asked    map[domain.GroupID]int // sessions about a group
 }
 
 func (l *lan) node(t *testing.T, name string) *node {
 	t.Helper()
 	n := &node{t: t, lan: l, id: membership.PeerID(name), disk: &disk{Plugin: storagetest.NewMemory()}, clock: time.Now,
-		topics: map[string]bool{}, left: map[domain.ContextID]bool{}}
+		topics: map[string]bool{}, left: map[domain.ContextID]bool{}, asked: map[domain.GroupID]int{}}
 	n.open()
 	n.start()
 	t.Cleanup(func() { n.stop() })
@@ -189,6 +190,13 @@ func (n *node) acknowledged() int {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.acks
+}
+
+// wasAsked is how many sessions about a group others began.
+func (n *node) wasAsked(group domain.GroupID) int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.asked[group]
 }
 
 func (n *node) manager() *membership.Manager {
@@ -299,6 +307,9 @@ func (n *node) extension(ctx context.Context, o *node) membership.Stream {
 		if err != nil || !ok {
 			return
 		}
+		o.mu.Lock()
+		o.asked[hello.Group]++
+		o.mu.Unlock()
 		err = o.manager().ServeGroup(ctx, theirs, hello)
 		if refusal, encodeErr := wire.EncodeExtension(wire.Refusal{Kind: errkind.Of(err), Text: "no"}); encodeErr == nil {
 			_ = theirs.WriteFrame(ctx, refusal) // nobody may be listening

@@ -149,6 +149,7 @@ func TestGroup(t *testing.T) {
 	require.NoError(t, json.Unmarshal([]byte(s.do(bob, "--output-format", "json", "group", "members", "list", group)), &members))
 	bobKey := members.SelfIdentity
 	s.until(bobKey+" Member", ann, "group", "members", "list", group)
+	s.until("parent "+group, bob, "group", "get", child) // he is in the groups below, and hears of them
 	s.refused("already a member", bob, "group", "join", invitation)
 	s.refused("requester is not an admin", bob, "group", "set-alias", group, "bob's")
 
