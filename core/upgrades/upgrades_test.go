@@ -3,6 +3,7 @@ package upgrades_test
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -97,6 +98,7 @@ type rig struct {
 	group    domain.GroupID
 	provided chan domain.ApplicationID
 	stop     func()
+	now      atomic.Pointer[time.Time] // nil: as it is
 	*upgrades.Service
 }
 
@@ -127,6 +129,12 @@ func (r *rig) start() {
 	r.Service = upgrades.New(upgrades.Options{
 		DB: r.db, Groups: r.groups, Contexts: r.contexts, Identity: identity.NewNode(r.db, node),
 		Retries: []time.Duration{time.Millisecond, time.Millisecond}, Grace: 50 * time.Millisecond, Look: 50 * time.Millisecond,
+		Now: func() time.Time {
+			if at := r.now.Load(); at != nil {
+				return *at
+			}
+			return time.Now()
+		},
 		Provide: func(_ context.Context, _ domain.ContextID, app domain.ApplicationID, _ domain.BlobID) error {
 			r.provided <- app
 			return nil
@@ -361,6 +369,47 @@ func TestFollow(t *testing.T) {
 	follows(oldApp)
 	last := r.contexts.asked()
 	require.Equal(t, &method, last[len(last)-1].Migrate)
+}
+
+// TestFollow_Grace: for a while a context waits for the migration of who began the upgrade, and goes on as soon as it is
+// there; afterwards this node migrates.
+func TestFollow_Grace(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, domain.UpgradeAutomatic)
+	begin, method := time.Now(), "migrate"
+	r.now.Store(&begin)
+	for _, body := range contexts.TargetOps(nil, newApp, domain.BlobID{9}, &method) {
+		_, err := r.groups.Issue(t.Context(), r.group, node, body)
+		require.NoError(t, err)
+	}
+	r.Changed(r.group)
+	looks := func(contexts int) {
+		t.Helper()
+		for range 3 * contexts { // each three times
+			select {
+			case <-r.provided:
+			case <-time.After(20 * time.Second):
+				t.Fatal("nobody looks")
+			}
+		}
+	}
+	looks(3)
+	require.Empty(t, r.contexts.asked(), "who began is to migrate")
+
+	b := r.db.Batch()
+	store.GroupContextLastMigration.Put(b, store.GroupContextKey{Group: r.group, Context: rooms[1]}, contexts.MarkOf(newApp, method))
+	require.NoError(t, b.Commit(t.Context()))
+	require.Eventually(t, func() bool { return r.run(rooms[1]) == newApp }, 20*time.Second, time.Millisecond)
+	looks(2)
+	require.Len(t, r.contexts.asked(), 1)
+	require.Equal(t, oldApp, r.run(rooms[0]))
+
+	later := begin.Add(time.Hour)
+	r.now.Store(&later)
+	require.Eventually(t, func() bool { return r.run(rooms[0]) == newApp && r.run(rooms[2]) == newApp }, 20*time.Second, time.Millisecond)
+	for _, asked := range r.contexts.asked() {
+		require.Equal(t, &method, asked.Migrate)
+	}
 }
 
 // TestFollow_NoContextWaitsForAnother: one that cannot follow does not keep those after it.
