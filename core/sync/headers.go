@@ -52,7 +52,7 @@ func (h *headers) put(of *follow, one header) {
 	if h.known == nil {
 		h.known = map[headerKey]header{}
 	}
-	if len(h.order) < maxHeaders {
+	if len(h.order) < maxHeaders { // next is 0 then
 		h.order = append(h.order, key)
 	} else {
 		delete(h.known, h.order[h.next])
@@ -62,15 +62,19 @@ func (h *headers) put(of *follow, one header) {
 	h.known[key] = one
 }
 
-// forget drops a context that is followed no more.
+// forget drops a context that is followed no more, so that nothing of it stays in memory.
 func (h *headers) forget(of *follow) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for key := range h.known {
+	kept := make([]headerKey, 0, len(h.order))
+	for _, key := range append(h.order[h.next:], h.order[:h.next]...) { // from the oldest
 		if key.of == of {
 			delete(h.known, key)
+		} else {
+			kept = append(kept, key)
 		}
 	}
+	h.order, h.next = kept, 0
 }
 
 func (h *headers) get(of *follow, delta domain.Hash) (header, bool) {

@@ -124,6 +124,13 @@ func (b *peerBook) heardPlain(id domain.ContextID) {
 	b.plain[id] = time.Now() // one for each context followed
 }
 
+// leave forgets that there was one.
+func (b *peerBook) leave(id domain.ContextID) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.plain, id)
+}
+
 // hasPlain tells whether there is a node without the extension in a context: among peers, or heard of lately.
 func (b *peerBook) hasPlain(id domain.ContextID, peers []PeerID) bool {
 	if slices.ContainsFunc(peers, b.isPlain) {

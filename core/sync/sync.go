@@ -173,6 +173,7 @@ func (m *Manager) Unfollow(ctx context.Context, id domain.ContextID) error {
 		return nil
 	}
 	m.headers.forget(f)
+	m.peers.leave(id)
 	return m.opts.Network.Unsubscribe(ctx, wire.ContextTopic(id))
 }
 
