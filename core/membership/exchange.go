@@ -148,7 +148,7 @@ func (g *group) askGenesis(ctx context.Context, stream Stream) (*wire.GroupGenes
 }
 
 // learn takes the genesis of a group that was begun without one, if it can be trusted: because the group's id proves it,
-// because who invited signed it, or because who invited is an admin by it and the operations that are here.
+// because who invited signed it, or because what is here speaks for it.
 func (g *group) learn(ctx context.Context, inviter domain.PublicKey, genesis wire.GroupGenesis) error {
 	if genesis.Group != g.id {
 		return errkind.Invalid.Errorf("the genesis of group %s instead of %s", genesis.Group, g.id)
@@ -157,18 +157,22 @@ func (g *group) learn(ctx context.Context, inviter domain.PublicKey, genesis wir
 		return err
 	}
 	if genesis.Kind == wire.GenesisVouched && genesis.Creator != inviter {
-		admin, err := g.wouldBeAdmin(ctx, inviter, genesis)
+		spoken, err := g.speaksFor(ctx, inviter, genesis)
 		if err != nil {
 			return err
 		}
-		if !admin {
-			return errkind.PermissionDenied.Errorf("group %s: nothing speaks for this genesis, by which %s, who invited, is no admin", g.id, inviter)
+		if !spoken {
+			return errkind.PermissionDenied.Errorf("group %s: nothing speaks for a genesis by %s: by it, and the operations that are here, %s, "+
+				"who invited, may not invite, or what he did counts for nothing", g.id, genesis.Creator, inviter)
 		}
 	}
 	return g.m.opts.Groups.Found(ctx, genesis)
 }
 
-func (g *group) wouldBeAdmin(ctx context.Context, who domain.PublicKey, genesis wire.GroupGenesis) (bool, error) {
+// speaksFor reports whether who invited may do so by a genesis and the operations that are here, and an operation of his counts
+// by them: that cannot be made up without his key, since it names what was before it. An admin of whom no operation is here is
+// believed without.
+func (g *group) speaksFor(ctx context.Context, inviter domain.PublicKey, genesis wire.GroupGenesis) (bool, error) {
 	var ops []governance.Op
 	for {
 		page, total, err := g.m.opts.Groups.Log(ctx, g.id, len(ops), groups.MaxLog)
@@ -184,12 +188,22 @@ func (g *group) wouldBeAdmin(ctx context.Context, who domain.PublicKey, genesis 
 	}
 	result := governance.Evaluate(governance.Genesis{Founder: genesis.Creator, AppKey: genesis.AppKey, Target: genesis.Target, Policy: genesis.Policy},
 		nil, ops)
-	return result.State.Members[who] == domain.RoleAdmin && isMember(result.State, who), nil
-}
-
-func isMember(s *governance.State, who domain.PublicKey) bool {
-	_, member := s.Members[who]
-	return member
+	role, member := result.State.Members[inviter]
+	admin := member && role == domain.RoleAdmin
+	if !admin && !(member && result.State.Capabilities[inviter].Has(domain.CanInviteMembers)) {
+		return false, nil
+	}
+	acted := false
+	for _, op := range ops {
+		if op.Author != inviter || len(op.Parents) == 0 { // what names nothing fits any genesis
+			continue
+		}
+		if result.Verdicts[op.ID].Code == governance.Applied {
+			return true, nil
+		}
+		acted = true
+	}
+	return admin && !acted, nil
 }
 
 // request asks once on a session.

@@ -73,6 +73,48 @@ func TestGenesis_Comes(t *testing.T) {
 	b.sees(group, founder.Public(), true)
 }
 
+// TestGenesis_MadeUp: where the id of a group proves nothing, a peer can make up a genesis, and operations by which the inviter is
+// an admin; but not what the inviter has done.
+func TestGenesis_MadeUp(t *testing.T) {
+	t.Parallel()
+	l := newLAN()
+	a, b := l.node(t, "a"), l.node(t, "b")
+	id, second, liar := domain.GroupID{0x77}, domain.PrivateKey{0x50}, domain.PrivateKey{0x52}
+	vouched := func(creator domain.PrivateKey) wire.GroupGenesis {
+		g, err := wire.GroupGenesis{Kind: wire.GenesisVouched, Group: id, Creator: creator.Public(), Target: domain.ApplicationID{0xaa}}.Sign(creator, nil)
+		require.NoError(t, err)
+		return g
+	}
+	batch := a.db.Batch()
+	require.NoError(t, a.service().Begin(t.Context(), batch, vouched(founder), founder,
+		wire.OpMemberAdded{Member: second.Public(), Role: domain.RoleAdmin}))
+	require.NoError(t, batch.Commit(t.Context()))
+	a.issue(id, second, wire.OpNoop{})
+	inv := a.inviteTo(membership.GroupInvite{Group: id, Inviter: second})
+	inv.Genesis = nil
+	l.setDeaf(b, true)
+	_, err := b.manager().JoinGroup(t.Context(), inv, domain.PrivateKey{0x51})
+	require.NoError(t, err)
+
+	raws, err := a.service().After(t.Context(), id, nil, 100)
+	require.NoError(t, err)
+	forged, err := wire.SignableGroupOp{
+		Version: wire.GroupOpVersion, Group: id, Parents: []domain.Hash{}, Signer: liar.Public(), Nonce: 1,
+		Op: wire.OpMemberAdded{Member: second.Public(), Role: domain.RoleAdmin},
+	}.Sign(liar)
+	require.NoError(t, err)
+	raw, err := wire.Encode(forged)
+	require.NoError(t, err)
+	_, err = b.service().Receive(t.Context(), id, "peer", append(raws, raw))
+	require.NoError(t, err)
+	require.ErrorContains(t, b.manager().Learn(t.Context(), second.Public(), vouched(liar)), "nothing speaks for a genesis by")
+	require.NoError(t, b.manager().Learn(t.Context(), second.Public(), vouched(founder)))
+	origin, err := b.service().Origin(t.Context(), id)
+	require.NoError(t, err)
+	require.False(t, origin.Provisional)
+	require.Equal(t, founder.Public(), origin.Genesis.Creator)
+}
+
 // TestServeGroup: a group is shown to members and to who is invited, and to nobody else.
 func TestServeGroup(t *testing.T) {
 	t.Parallel()
