@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -223,4 +224,53 @@ func TestRestrictedContext(t *testing.T) {
 	set(t, c, "mine", "of c")
 	g.synced(all...)
 	same(t, g.c, all, "entries", obj{"before": "open", "secret": "of a", "answer": "of b", "mine": "of c"})
+}
+
+// TestGroupJoinKilled: nodes that are killed at some moment of a join have a join that is whole or none, and can join again.
+func TestGroupJoinKilled(t *testing.T) {
+	t.Parallel()
+	const joiners = 3
+	g := groupNodes{newScenario(t, 1+joiners)}
+	group, id, invitation := g.found(t)
+	a := g.in(t, 0, id)
+	set(t, a, "greeting", "hello")
+	all := []*harness.Context{a}
+	for i := 1; i <= joiners; i++ {
+		client, answered := g.c.Clients[i], make(chan error, 1)
+		go func() {
+			var out json.RawMessage
+			answered <- client.Do(t.Context(), http.MethodPost, "/admin-api/groups/join", invitation, &out)
+		}()
+		select {
+		case <-time.After(time.Duration(5*i*i) * time.Millisecond): // while the request is under way, on most machines
+		case err := <-answered:
+			require.NoError(t, err)
+			answered <- nil
+		}
+		require.NoError(t, g.c.Nodes[i].Kill())
+		acknowledged := <-answered == nil
+		startAgain(t, g.c, i)
+		err := g.c.Clients[i].Do(t.Context(), http.MethodPost, "/admin-api/groups/join", invitation, nil)
+		t.Logf("node %d: acknowledged %v, again: %v", i, acknowledged, err)
+		if err != nil {
+			require.ErrorContains(t, err, "already a member")
+		}
+		all = append(all, g.in(t, i, id))
+	}
+	g.synced(all...)
+	same(t, g.c, all, "entries", obj{"greeting": "hello"})
+	require.NoError(t, harness.Until(t.Context(), "all nodes count all members", func(ctx context.Context) error {
+		for i, c := range g.c.Clients {
+			var out struct {
+				Data []json.RawMessage `json:"data"`
+			}
+			if err := c.Do(ctx, http.MethodGet, "/admin-api/groups/"+group+"/members", nil, &out); err != nil {
+				return err
+			}
+			if len(out.Data) != 1+joiners {
+				return fmt.Errorf("node %d counts %d", i, len(out.Data))
+			}
+		}
+		return nil
+	}))
 }
