@@ -38,7 +38,7 @@ func (s *Server) answerContexts(w http.ResponseWriter, r *http.Request, all []co
 }
 
 func describe(c contexts.Info) schema.Context {
-	d := schema.Context{ID: c.ID, ApplicationID: c.Application, RootHash: c.RootHash, GuestMerge: c.GuestMerge}
+	d := schema.Context{ID: c.ID, ApplicationID: c.Application, RootHash: c.RootHash, GuestMerge: c.GuestMerge, UpgradeError: c.UpgradeError}
 	for _, h := range c.DagHeads {
 		d.DagHeads = append(d.DagHeads, schema.IntBytes32(h))
 	}

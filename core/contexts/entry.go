@@ -2,6 +2,7 @@ package contexts
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 
 	"github.com/calimero-go/core/core/contexts/executor"
@@ -33,6 +34,8 @@ type entry struct {
 	// goal is what goalOf answered, goalsOf the generation of groups it holds for.
 	goal    *goal
 	goalsOf uint64
+	// stuck is the last upgrade on access, if it failed. Anybody may read it.
+	stuck atomic.Pointer[stuck]
 	// read has the rows a method read when nothing was known of them, to send ahead the next time.
 	read map[string][]runtime.Key
 }

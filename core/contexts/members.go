@@ -99,12 +99,16 @@ type Info struct {
 	DagHeads    []domain.Hash
 	// GuestMerge: the application merges the state itself, so that its convergence is up to it.
 	GuestMerge bool
+	// UpgradeError is why the context does not run the application of its group, as of the last call that tried; "" = nothing
+	// is known to keep it from that.
+	UpgradeError string
 }
 
 func (m *manager) info(ctx context.Context, id domain.ContextID, meta wire.ContextMeta) (Info, error) {
 	local, _, err := store.ContextLocal.Get(ctx, m.opts.DB, id)
 	return Info{
 		ID: id, Application: meta.ApplicationID, RootHash: meta.RootHash, DagHeads: meta.DagHeads, GuestMerge: local.GuestMerge,
+		UpgradeError: m.stuckOn(id),
 	}, err
 }
 

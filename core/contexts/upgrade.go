@@ -114,17 +114,34 @@ func (m *manager) upgradeOnAccess(ctx context.Context, e *entry, c *call) error 
 		return nil
 	}
 	g, err := m.goalOf(ctx, e)
-	if err != nil || g.policy != domain.UpgradeLazyOnAccess || g.app == e.meta.ApplicationID {
+	if err != nil {
 		return err
 	}
+	if g.policy != domain.UpgradeLazyOnAccess || g.app == e.meta.ApplicationID {
+		e.stuck.Store(nil) // whatever failed is not wanted any more
+		return nil
+	}
+	var mark wire.Text
+	if g.migrate != nil {
+		mark = MarkOf(g.app, *g.migrate)
+	}
+	was := e.stuck.Load()
+	if was.remains(mark, e.meta.RootHash, m.opts.Now()) {
+		return nil
+	}
+	state := e.meta.RootHash
 	err = m.upgrade(ctx, e, UpgradeRequest{Context: e.id, Application: g.app, Migrate: g.migrate, Member: &c.executor})
 	if err != nil {
 		m.metrics.upgrades.WithLabelValues("failed").Inc()
 		if ctx.Err() != nil {
 			return err
 		}
-		m.opts.Logger.Warn("a context is not upgraded, and goes on with the application it has", "context", e.id, "application", g.app,
-			"err", err)
+		if g.migrate != nil {
+			e.stuck.Store(was.failedWith(err, mark, state, m.opts.Now()))
+		}
+		m.opts.Logger.Warn("a context is not upgraded, and goes on with the application it has; it is tried again when its state is another. "+
+			"Upgrade the group to an application, or with a method, that takes this state; POST /admin-api/contexts/ID/application tries at once",
+			"context", e.id, "application", g.app, "err", err)
 		return m.refresh(ctx, e)
 	}
 	m.metrics.upgrades.WithLabelValues("ok").Inc()
@@ -297,6 +314,7 @@ func (m *manager) upgrade(ctx context.Context, e *entry, req UpgradeRequest) err
 	}
 	e.meta, e.local, e.known = st.meta, st.local, true
 	e.read, e.goal = nil, nil
+	e.stuck.Store(nil)
 	e.copy.Change(st.rows)
 	e.hot.put(e.generation, st.rows)
 	m.published(&st)

@@ -319,6 +319,68 @@ func TestUpgrade_OnAccess(t *testing.T) {
 	require.EqualValues(t, 1, g.migrations.Load())
 }
 
+// TestUpgrade_OnAccessFails: a migration that fails is not run at every call, but again when it may come out otherwise; the
+// context says why it does not follow.
+func TestUpgrade_OnAccessFails(t *testing.T) {
+	t.Parallel()
+	var now atomic.Int64
+	now.Store(time.Now().UnixNano())
+	g := &versioned{}
+	n := startNode(t, g.run, contexts.Options{Now: func() time.Time { return time.Unix(0, now.Load()) }})
+	group := n.found(t, wire.OpUpgradePolicySet{Policy: domain.DefaultUpgradePolicy()})
+	created, err := n.Create(t.Context(), contexts.CreateRequest{Application: testApp, Group: &group})
+	require.NoError(t, err)
+	id, method := created.Context, "migrate"
+	n.member[id] = created.Member
+	set := func(value string) {
+		t.Helper()
+		_, err := n.call(id, "set", value)
+		require.NoError(t, err)
+	}
+	says := func(want string) {
+		t.Helper()
+		info, err := n.Get(t.Context(), id)
+		require.NoError(t, err)
+		require.Equal(t, want, info.UpgradeError)
+	}
+	set("v9:odd")
+	says("")
+	target := func(migrate string) {
+		for _, body := range contexts.TargetOps(n.state(t, group).Migration, nextApp, domain.BlobID{1}, &migrate) {
+			_, err := n.groups.Issue(t.Context(), group, nodeKey, body)
+			require.NoError(t, err)
+		}
+		n.GroupsChanged()
+	}
+	target(method)
+	for range 5 {
+		require.Equal(t, "v9:odd", n.get(t, id))
+	}
+	require.EqualValues(t, 1, g.migrations.Load())
+	says("Migration execution failed: this is no state of v1")
+	now.Add(int64(time.Hour))
+	require.Equal(t, "v9:odd", n.get(t, id))
+	require.EqualValues(t, 1, g.migrations.Load(), "the same state gives the same")
+
+	for i := range 5 {
+		set("v9:" + strings.Repeat("x", i))
+	}
+	require.Equal(t, "v9:xxxx", n.get(t, id))
+	require.EqualValues(t, 2, g.migrations.Load(), "states that follow each other closely cost one more")
+	require.Equal(t, testApp, n.application(t, id))
+	_, err = n.groups.Issue(t.Context(), group, nodeKey, wire.OpUpgradePolicySet{Policy: domain.UpgradePolicy{Mode: domain.UpgradeAutomatic}})
+	require.NoError(t, err)
+	n.GroupsChanged()
+	set("v1:right")
+	says("")
+	_, err = n.groups.Issue(t.Context(), group, nodeKey, wire.OpUpgradePolicySet{Policy: domain.DefaultUpgradePolicy()})
+	require.NoError(t, err)
+	n.GroupsChanged()
+	require.Equal(t, "v2:right", n.get(t, id))
+	require.Equal(t, nextApp, n.application(t, id))
+	says("")
+}
+
 // TestUpgrade_ReadersDoNotMigrate: peers would not take the delta, and have another state for ever.
 func TestUpgrade_ReadersDoNotMigrate(t *testing.T) {
 	t.Parallel()

@@ -55,7 +55,7 @@ var groupUpgrades = []edge{
 		require.Equal(t, before, r.logged())
 		require.Equal(t, app, r.runs(c.ContextID))
 	}},
-	{56, "an upgrade on access fails", "", func(t *testing.T, r *rig) {
+	{56, "an upgrade on access fails", "the context says why, and does not run the migration at every call", func(t *testing.T, r *rig) {
 		c := r.create(true)
 		r.ok("PATCH", r.path(""), `{"upgradePolicy":"LazyOnAccess"}`, nil)
 		r.ok("POST", r.path("/upgrade"), upgradeTo(nextApp, "no_such_method"), nil)
@@ -64,6 +64,9 @@ var groupUpgrades = []edge{
 		require.NoError(t, err)
 		require.Equal(t, "goes on", r.get(c))
 		require.Equal(t, app, r.runs(c.ContextID))
+		var info struct{ UpgradeError string }
+		r.ok("GET", "/contexts/"+c.ContextID.String(), "", &info)
+		require.Contains(t, info.UpgradeError, "no_such_method")
 	}},
 }
 

@@ -261,6 +261,9 @@ type Context struct {
 	DagHeads      []IntBytes32         `json:"dagHeads,omitempty"`
 	// GuestMerge is ours: the application merges its state itself. Absent when the node does.
 	GuestMerge bool `json:"guestMerge,omitempty"`
+	// UpgradeError is ours: why the context does not run the application of its group, as of the last call. Absent when nothing
+	// is known to keep it from that.
+	UpgradeError string `json:"upgradeError,omitempty"`
 	// SyncError is ours: what keeps the context from being as its peers'. Absent when nothing does, and in lists.
 	SyncError string `json:"syncError,omitempty"`
 }
