@@ -127,7 +127,8 @@ func (m *manager) stage(ctx context.Context, b *store.Batch, e *entry, h *host, 
 func (m *manager) stageDelta(b *store.Batch, e *entry, c *call, res *executor.Result, actions []crdt.Action,
 	key *domain.PrivateKey, st *staged) error {
 	parents := e.meta.DagHeads[:min(len(e.meta.DagHeads), maxParents)]
-	delta, err := newDelta(actions, parents, key, st.meta.RootHash, m.clock.now(), m.opts.MaxDelta)
+	signer := e.signerOf(key)
+	delta, err := newDelta(actions, parents, signer, st.meta.RootHash, m.clock.now(), m.opts.MaxDelta)
 	if err != nil {
 		return guestsFault(err)
 	}
@@ -135,7 +136,7 @@ func (m *manager) stageDelta(b *store.Batch, e *entry, c *call, res *executor.Re
 	if err != nil {
 		return err
 	}
-	st.delta = &Published{Context: e.id, Delta: delta, Proof: proofOf(e.id, c.executor, key, &delta, events), Events: events}
+	st.delta = &Published{Context: e.id, Delta: delta, Proof: proofOf(e.id, c.executor, signer, &delta, events), Events: events}
 	st.meta.DagHeads = withHead(e.meta.DagHeads, delta.DeltaID, parents)
 	at := store.DeltaKey{Context: e.id, Delta: delta.DeltaID}
 	row := delta

@@ -12,10 +12,10 @@ import (
 
 // newDelta makes the delta of a call: its actions, signed in place where they belong to the executor, with heads as
 // parents (crdt-storage.md §5.4).
-func newDelta(actions []crdt.Action, heads []domain.Hash, key *domain.PrivateKey, root domain.Hash, hlc crdt.Timestamp,
+func newDelta(actions []crdt.Action, heads []domain.Hash, key *domain.Signer, root domain.Hash, hlc crdt.Timestamp,
 	limit int) (d wire.ContextDagDelta, err error) {
 	if key != nil {
-		crdt.SignUserActions(actions, *key)
+		crdt.SignUserActions(actions, key)
 	}
 	encoded, err := crdt.EncodeActions(actions)
 	if err != nil {

@@ -36,6 +36,8 @@ type entry struct {
 	goalsOf uint64
 	// stuck is the last upgrade on access, if it failed. Anybody may read it.
 	stuck atomic.Pointer[stuck]
+	// signer has the key of the member who wrote last.
+	signer *domain.Signer
 	// read has the rows a method read when nothing was known of them, to send ahead the next time.
 	read map[string][]runtime.Key
 }
@@ -75,6 +77,17 @@ func (e *entry) acquire(ctx context.Context) error {
 }
 
 func (e *entry) release() { e.lock <- struct{}{} }
+
+// signerOf signs with key; nil for nil.
+func (e *entry) signerOf(key *domain.PrivateKey) *domain.Signer {
+	switch {
+	case key == nil:
+		return nil
+	case e.signer == nil || !e.signer.Of(*key):
+		e.signer = key.Signer()
+	}
+	return e.signer
+}
 
 // forget makes the next call read everything again: the store may or may not have taken the last batch.
 func (e *entry) forget() {

@@ -39,7 +39,7 @@ func withoutHandlers(events []Event) ([]byte, error) {
 }
 
 // proofOf signs a delta.
-func proofOf(id domain.ContextID, author domain.PublicKey, key *domain.PrivateKey, d *wire.ContextDagDelta,
+func proofOf(id domain.ContextID, author domain.PublicKey, key *domain.Signer, d *wire.ContextDagDelta,
 	events []byte) wire.DeltaAuthor {
 	proof := wire.DeltaAuthor{Author: author, Events: wire.EventsDigest(events)}
 	if key == nil {

@@ -140,7 +140,7 @@ func (t StorageType) unsigned() []byte {
 
 // SignUserActions signs, in place, the actions on the signer's own user storage that wait for a signature, and returns
 // their number. An action waits when its signature is present and all zero; the nonce becomes the action's time.
-func SignUserActions(actions []Action, key domain.PrivateKey) int {
+func SignUserActions(actions []Action, key *domain.Signer) int {
 	var signed int
 	signer := key.Public()
 	for i := range actions {

@@ -135,14 +135,14 @@ func TestSigning(t *testing.T) {
 		require.False(t, action.VerifySignature(), c.Name)
 
 		stranger := []crdt.Action{action}
-		require.Zero(t, crdt.SignUserActions(stranger, domain.PrivateKey{0xee}), "only the owner signs")
+		require.Zero(t, crdt.SignUserActions(stranger, domain.PrivateKey{0xee}.Signer()), "only the owner signs")
 
 		signed := []crdt.Action{action}
-		require.Equal(t, 1, crdt.SignUserActions(signed, domain.PrivateKey(c.In.Secret)), c.Name)
+		require.Equal(t, 1, crdt.SignUserActions(signed, domain.PrivateKey(c.In.Secret).Signer()), c.Name)
 		requireBorsh(t, c.Name, signed[0], c.Out.SignedBorsh)
 		require.Empty(t, cmp.Diff(c.Out.Signed.value(), signed[0]), c.Name)
 		require.True(t, signed[0].VerifySignature(), c.Name)
-		require.Zero(t, crdt.SignUserActions(signed, domain.PrivateKey(c.In.Secret)), "signed once")
+		require.Zero(t, crdt.SignUserActions(signed, domain.PrivateKey(c.In.Secret).Signer()), "signed once")
 		require.Empty(t, cmp.Diff(c.In.Unsigned.value(), action), "the caller's other copy is untouched")
 
 		tampered := signed[0]
@@ -159,7 +159,7 @@ func TestSigningFixesNonce(t *testing.T) {
 		UpdatedAt: 7,
 		Storage:   crdt.StorageType{Kind: crdt.User, Owner: key.Public(), Signature: &crdt.SignatureData{Nonce: 3}},
 	}}}
-	require.Equal(t, 1, crdt.SignUserActions(list, key))
+	require.Equal(t, 1, crdt.SignUserActions(list, key.Signer()))
 	require.Equal(t, uint64(7), list[0].Metadata.Storage.Signature.Nonce)
 	require.True(t, list[0].VerifySignature())
 }

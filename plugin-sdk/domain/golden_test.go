@@ -258,6 +258,14 @@ func TestKeys(t *testing.T) {
 		key := domain.PrivateKey(c.In.Secret)
 		require.Equal(t, domain.PublicKey(c.Out.PublicKey), key.Public(), c.Name)
 		require.Equal(t, domain.Signature(c.Out.Signature), key.Sign(c.In.Message), c.Name)
+		signer := key.Signer()
+		require.Equal(t, key.Public(), signer.Public(), c.Name)
+		for range 2 {
+			require.Equal(t, domain.Signature(c.Out.Signature), signer.Sign(c.In.Message), c.Name)
+		}
+		require.True(t, signer.Of(key), c.Name)
+		key[31] ^= 1
+		require.False(t, signer.Of(key), c.Name)
 	}
 	type signed struct {
 		PublicKey golden.Hex32 `json:"public_key"`
@@ -280,6 +288,31 @@ func TestPrivateKeyDoesNotPrint(t *testing.T) {
 	}
 	_, err = json.Marshal(key)
 	require.Error(t, err)
+
+	signer := key.Signer()
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%x", "%d", "%q"} {
+		require.Equal(t, "PrivateKey(redacted)", fmt.Sprintf(verb, signer), verb)
+		require.Equal(t, "PrivateKey(redacted)", fmt.Sprintf(verb, *signer), verb)
+	}
+	_, err = json.Marshal(signer)
+	require.Error(t, err)
+}
+
+func BenchmarkSign(b *testing.B) {
+	key, err := domain.NewPrivateKey()
+	require.NoError(b, err)
+	message := make([]byte, 100)
+	b.Run("key", func(b *testing.B) {
+		for b.Loop() {
+			key.Sign(message)
+		}
+	})
+	b.Run("signer", func(b *testing.B) {
+		signer := key.Signer()
+		for b.Loop() {
+			signer.Sign(message)
+		}
+	})
 }
 
 func TestGroupID(t *testing.T) {

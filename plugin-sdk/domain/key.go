@@ -3,6 +3,7 @@ package domain
 import (
 	"crypto/ed25519"
 	"crypto/rand"
+	"crypto/subtle"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -26,13 +27,40 @@ func (k PrivateKey) Public() PublicKey {
 	return PublicKey(ed25519.NewKeyFromSeed(k[:])[ed25519.SeedSize:])
 }
 
-// Sign signs message with plain Ed25519 (deterministic, no prehash, no context).
+// Sign signs message with plain Ed25519 (deterministic, no prehash, no context). Who signs often uses a Signer.
 func (k PrivateKey) Sign(message []byte) Signature {
 	return Signature(ed25519.Sign(ed25519.NewKeyFromSeed(k[:]), message))
 }
 
 // IsZero reports whether all 32 bytes are zero.
 func (k PrivateKey) IsZero() bool { return k == PrivateKey{} }
+
+// Signer signs with one private key. It keeps the expanded form of the key, which costs more to make than a signature,
+// and prints as little as the key. It may be used concurrently.
+type Signer struct{ expanded ed25519.PrivateKey }
+
+// Signer makes a signer of the key.
+func (k PrivateKey) Signer() *Signer { return &Signer{ed25519.NewKeyFromSeed(k[:])} }
+
+// Of reports whether s signs with k.
+func (s *Signer) Of(k PrivateKey) bool {
+	return subtle.ConstantTimeCompare(s.expanded[:ed25519.SeedSize], k[:]) == 1
+}
+
+// Public returns the public key that verifies the signatures.
+func (s *Signer) Public() PublicKey { return PublicKey(s.expanded[ed25519.SeedSize:]) }
+
+// Sign signs as PrivateKey.Sign does.
+func (s *Signer) Sign(message []byte) Signature { return Signature(ed25519.Sign(s.expanded, message)) }
+
+// String returns a placeholder.
+func (Signer) String() string { return redacted }
+
+// Format prints a placeholder for every verb.
+func (Signer) Format(state fmt.State, _ rune) { fmt.Fprint(state, redacted) }
+
+// MarshalText always fails, as that of the key.
+func (Signer) MarshalText() ([]byte, error) { return PrivateKey{}.MarshalText() }
 
 const redacted = "PrivateKey(redacted)"
 

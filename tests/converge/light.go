@@ -111,7 +111,7 @@ func (n *light) commit(exec uint64, res *runtime.Result, out *Answer) error {
 	}
 	n.rows.Put(authored.Rows())
 	n.copied.Accept(exec, stateRows(authored.Corrected))
-	crdt.SignUserActions(authored.Actions, n.key)
+	crdt.SignUserActions(authored.Actions, n.key.Signer())
 	parents := slices.SortedFunc(slices.Values(n.heads), domain.Hash.Compare)
 	if len(parents) == 0 {
 		parents = []domain.Hash{{}}

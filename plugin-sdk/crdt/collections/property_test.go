@@ -409,7 +409,7 @@ func TestNodesConverge(t *testing.T) {
 			})
 			require.NoError(t, err)
 			states[i].Put(a.Rows())
-			crdt.SignUserActions(a.Actions, keys[i])
+			crdt.SignUserActions(a.Actions, keys[i].Signer())
 			deltas = append(deltas, delta{i, a.Actions})
 		}
 		var ids [6]crdt.ID

@@ -45,7 +45,7 @@ func userDelete(id crdt.ID, at uint64, key domain.PrivateKey) crdt.Action {
 	a := remove(id, at)
 	a.Metadata.Storage = crdt.StorageType{Kind: crdt.User, Owner: key.Public(), Signature: &crdt.SignatureData{}}
 	list := []crdt.Action{a}
-	crdt.SignUserActions(list, key)
+	crdt.SignUserActions(list, key.Signer())
 	return list[0]
 }
 

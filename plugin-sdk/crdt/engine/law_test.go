@@ -343,7 +343,7 @@ func TestAuthorAndReceiversAgree(t *testing.T) {
 			t.Fatal("the guest's own row is lost")
 		}
 		delete(author, own)
-		crdt.SignUserActions(out.Actions, key)
+		crdt.SignUserActions(out.Actions, key.Signer())
 		if err := engine.VerifyMark(out.Actions, call.Executor); err != nil && !errors.Is(err, engine.ErrUnmarked) {
 			t.Fatal(err)
 		}

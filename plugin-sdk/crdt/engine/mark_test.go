@@ -66,7 +66,7 @@ func TestMarkCoversEverything(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		crdt.SignUserActions(out.Actions, key)
+		crdt.SignUserActions(out.Actions, key.Signer())
 		if engine.VerifyMark(out.Actions, call.Executor) != nil {
 			return // nothing to anchor it to
 		}

@@ -338,7 +338,7 @@ func TestAuthors(t *testing.T) {
 		require.NoError(t, err, l.Name)
 		require.Equal(t, domain.Hash(l.Out.Root), out.Change.Root, l.Name)
 		require.Empty(t, out.Raw, l.Name)
-		crdt.SignUserActions(out.Actions, key)
+		crdt.SignUserActions(out.Actions, key.Signer())
 		published, err := crdt.EncodeArtifact(unmarked(t, out, call.Executor))
 		require.NoError(t, err, l.Name)
 		require.Equal(t, []byte(*l.Out.Published), published, l.Name)
