@@ -93,6 +93,10 @@ func TestOptions_ReachBothEnds(t *testing.T) {
 			func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
 				intercepted.Add(1)
 				return next(ctx, req)
+			}), grpc.ChainStreamInterceptor(
+			func(srv any, s grpc.ServerStream, _ *grpc.StreamServerInfo, next grpc.StreamHandler) error {
+				intercepted.Add(1)
+				return next(srv, s)
 			})))
 	use(t, p)
 	require.Equal(t, int64(2), host.calls.Load())

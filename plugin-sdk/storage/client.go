@@ -11,7 +11,6 @@ import (
 
 	"github.com/calimero-go/core/plugin-sdk/base"
 	"github.com/calimero-go/core/plugin-sdk/errkind"
-	"github.com/calimero-go/core/plugin-sdk/handshake"
 	storagev1 "github.com/calimero-go/core/plugin-sdk/proto/storage/v1"
 )
 
@@ -24,14 +23,13 @@ var (
 type client struct {
 	base.Plugin
 	reader
+	applier *applier
 }
 
 // NewClient makes the host's end of a storage plugin.
 func NewClient(l base.Link) Plugin {
-	return &client{
-		Plugin: base.NewClient(l),
-		reader: reader{link: l, rpc: storagev1.NewStorageServiceClient(l.Conn)},
-	}
+	rpc := storagev1.NewStorageServiceClient(l.Conn)
+	return &client{Plugin: base.NewClient(l), reader: reader{link: l, rpc: rpc}, applier: newApplier(l, rpc)}
 }
 
 // reader reads the current state or a snapshot.
@@ -117,56 +115,13 @@ func (c *client) Apply(ctx context.Context, b Batch) (bool, error) {
 	if err := b.Check(); err != nil {
 		return false, err
 	}
-	call, cancel := c.link.Join(ctx)
-	defer cancel()
-	first, rest := part(b.Ops)
-	if len(rest) > 0 {
-		return c.applyLarge(ctx, call, b)
-	}
-	r, err := c.rpc.Apply(call, &storagev1.ApplyRequest{BatchId: b.ID[:], Ops: first})
-	if err != nil {
-		return false, c.link.Err(ctx, err)
-	}
-	return r.GetReplayed(), nil
+	return c.applier.apply(ctx, b)
 }
 
-func (c *client) applyLarge(ctx, call context.Context, b Batch) (bool, error) {
-	stream, err := c.rpc.ApplyLarge(call)
-	if err != nil {
-		return false, c.link.Err(ctx, err)
-	}
-	for ops := b.Ops; len(ops) > 0; {
-		var ps []*storagev1.Op
-		ps, ops = part(ops)
-		if err := stream.Send(&storagev1.ApplyRequest{BatchId: b.ID[:], Ops: ps}); err != nil {
-			if errors.Is(err, io.EOF) {
-				break // the plugin has answered already; CloseAndRecv has its error
-			}
-			return false, c.link.Err(ctx, err)
-		}
-	}
-	r, err := stream.CloseAndRecv()
-	if err != nil {
-		return false, c.link.Err(ctx, err)
-	}
-	return r.GetReplayed(), nil
-}
-
-// part takes as many operations as fit under the soft message size, at least one.
-func part(ops []Op) ([]*storagev1.Op, []Op) {
-	size, n := 0, 0
-	for n < len(ops) {
-		size += opSize(ops[n])
-		if n > 0 && size > handshake.SoftMessage {
-			break
-		}
-		n++
-	}
-	ps := make([]*storagev1.Op, n)
-	for i, op := range ops[:n] {
-		ps[i] = opToProto(op)
-	}
-	return ps, ops[n:]
+// Close closes the plugin.
+func (c *client) Close(ctx context.Context) error {
+	c.applier.close()
+	return c.Plugin.Close(ctx)
 }
 
 func (c *client) Snapshot(ctx context.Context) (Snapshot, error) {

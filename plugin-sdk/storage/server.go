@@ -2,8 +2,6 @@ package storage
 
 import (
 	"context"
-	"errors"
-	"io"
 	"math"
 	"sync"
 	"time"
@@ -28,6 +26,8 @@ type server struct {
 	storagev1.UnimplementedStorageServiceServer
 	store Store
 	lease time.Duration
+	// applies has a place for each open Apply stream.
+	applies chan struct{}
 
 	mu        sync.Mutex
 	nextID    uint64
@@ -41,7 +41,8 @@ func Register(s grpc.ServiceRegistrar, p Plugin) *base.Server {
 }
 
 func newServer(store Store, leaseTime time.Duration) *server {
-	return &server{store: store, lease: leaseTime, snapshots: make(map[uint64]*lease)}
+	return &server{store: store, lease: leaseTime, applies: make(chan struct{}, maxApplyStreams),
+		snapshots: make(map[uint64]*lease)}
 }
 
 // read runs f on the current state (id 0) or on a snapshot, whose lease it renews.
@@ -90,81 +91,6 @@ func (s *server) Get(ctx context.Context, r *storagev1.GetRequest) (*storagev1.G
 		return nil, errkind.ToStatus(err)
 	}
 	return resp, nil
-}
-
-func (s *server) Apply(ctx context.Context, r *storagev1.ApplyRequest) (*storagev1.ApplyResponse, error) {
-	var b Batch
-	if err := b.add(r); err != nil {
-		return nil, errkind.ToStatus(err)
-	}
-	return s.apply(ctx, b)
-}
-
-func (s *server) ApplyLarge(stream storagev1.StorageService_ApplyLargeServer) error {
-	var b Batch
-	size := 0
-	for {
-		r, err := stream.Recv()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return errkind.ToStatus(err)
-		}
-		before := len(b.Ops)
-		if err := b.add(r); err != nil {
-			return errkind.ToStatus(err)
-		}
-		for _, op := range b.Ops[before:] {
-			size += len(op.Key) + len(op.Value) + len(op.End)
-		}
-		if len(b.Ops) > MaxBatchOps || size > MaxBatchBytes {
-			return errkind.ToStatus(errkind.TooLarge.Errorf("batch of over %d operations or %d bytes, the limits are %d and %d",
-				len(b.Ops)-1, size-1, MaxBatchOps, MaxBatchBytes))
-		}
-	}
-	resp, err := s.apply(stream.Context(), b)
-	if err != nil {
-		return err
-	}
-	return stream.SendAndClose(resp)
-}
-
-// add appends one part of a batch.
-func (b *Batch) add(r *storagev1.ApplyRequest) error {
-	if len(r.GetBatchId()) != len(b.ID) {
-		return errkind.Invalid.Errorf("batch id has %d bytes, it must have %d", len(r.GetBatchId()), len(b.ID))
-	}
-	id := BatchID(r.GetBatchId())
-	if len(b.Ops) > 0 && id != b.ID {
-		return errkind.Invalid.Errorf("batch id changed between two parts")
-	}
-	b.ID = id
-	if len(b.Ops)+len(r.GetOps()) > MaxBatchOps {
-		return errkind.TooLarge.Errorf("batch of %d operations, the limit is %d", len(b.Ops)+len(r.GetOps()), MaxBatchOps)
-	}
-	if b.Ops == nil {
-		b.Ops = make([]Op, 0, len(r.GetOps()))
-	}
-	for _, p := range r.GetOps() {
-		op, err := opFromProto(p)
-		if err != nil {
-			return err
-		}
-		b.Ops = append(b.Ops, op)
-	}
-	return nil
-}
-
-func (s *server) apply(ctx context.Context, b Batch) (*storagev1.ApplyResponse, error) {
-	if err := b.Check(); err != nil {
-		return nil, errkind.ToStatus(err)
-	}
-	replayed, err := s.store.Apply(ctx, b)
-	if err != nil {
-		return nil, errkind.ToStatus(err)
-	}
-	return &storagev1.ApplyResponse{Replayed: replayed}, nil
 }
 
 func (s *server) Scan(r *storagev1.ScanRequest, stream storagev1.StorageService_ScanServer) error {

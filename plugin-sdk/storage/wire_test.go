@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -27,6 +28,7 @@ import (
 func TestMain(m *testing.M) {
 	sdktest.Main(m, map[string]func(){
 		"memory": func() { serve.Storage(storagetest.NewMemory) },
+		"gated":  func() { serve.Storage(func() storage.Plugin { return newGated() }) },
 		"stuck":  func() { serve.Storage(func() storage.Plugin { return stuck{storagetest.NewMemory()} }) },
 	})
 }
@@ -55,7 +57,7 @@ func putAll(t testing.TB, s storage.Store, n, size int) {
 	require.NoError(t, err)
 }
 
-// calls counts the host's calls by method.
+// calls counts the host's calls by method, and the messages it sends on Apply streams as "Apply message".
 type calls struct {
 	mu sync.Mutex
 	n  map[string]int
@@ -80,8 +82,22 @@ func (c *calls) options() sdktest.Option {
 		grpc.WithChainStreamInterceptor(func(ctx context.Context, d *grpc.StreamDesc, cc *grpc.ClientConn, method string,
 			stream grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
 			c.add(method)
-			return stream(ctx, d, cc, method, opts...)
+			s, err := stream(ctx, d, cc, method, opts...)
+			return countedStream{s, c, method}, err
 		}))
+}
+
+type countedStream struct {
+	grpc.ClientStream
+	c      *calls
+	method string
+}
+
+func (s countedStream) SendMsg(m any) error {
+	if _, ok := m.(*storagev1.ApplyRequest); ok {
+		s.c.add(s.method + " message")
+	}
+	return s.ClientStream.SendMsg(m)
 }
 
 func (c *calls) take() map[string]int {
@@ -137,19 +153,16 @@ func TestGet_AsksAgainForWhatDidNotFit(t *testing.T) {
 	require.ErrorContains(t, err, "4096")
 }
 
-func TestApply_SmallInOneCallLargeInParts(t *testing.T) {
+func TestApply_SmallInOneMessageLargeInParts(t *testing.T) {
 	t.Parallel()
-	tests := map[string]struct {
-		n, size int
-		want    map[string]int
-	}{
-		"empty":         {0, 0, map[string]int{"Apply": 1}},
-		"small":         {10, 100, map[string]int{"Apply": 1}},
-		"just below":    {15, 64 * kib, map[string]int{"Apply": 1}},
-		"just above":    {17, 64 * kib, map[string]int{"ApplyLarge": 1}},
-		"one large op":  {1, storage.MaxValue, map[string]int{"Apply": 1}},
-		"two large ops": {2, storage.MaxValue, map[string]int{"ApplyLarge": 1}},
-		"most ops":      {storage.MaxBatchOps, 1, map[string]int{"ApplyLarge": 1}},
+	tests := map[string]struct{ n, size, least, most int }{
+		"empty":         {0, 0, 1, 1},
+		"small":         {10, 100, 1, 1},
+		"just below":    {15, 64 * kib, 1, 1},
+		"just above":    {17, 64 * kib, 2, 2},
+		"one large op":  {1, storage.MaxValue, 1, 1},
+		"two large ops": {2, storage.MaxValue, 2, 2},
+		"most ops":      {storage.MaxBatchOps, 1, 10, 20},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -163,10 +176,14 @@ func TestApply_SmallInOneCallLargeInParts(t *testing.T) {
 			replayed, err := s.Apply(t.Context(), b)
 			require.NoError(t, err)
 			require.False(t, replayed)
-			require.Equal(t, test.want, c.take())
+			sent := c.take()
+			require.Equal(t, 1, sent["Apply"])
+			require.GreaterOrEqual(t, sent["Apply message"], test.least)
+			require.LessOrEqual(t, sent["Apply message"], test.most)
 			replayed, err = s.Apply(t.Context(), b)
 			require.NoError(t, err)
 			require.True(t, replayed)
+			require.Zero(t, c.take()["Apply"], "the stream is used again")
 			n := 0
 			require.NoError(t, s.Scan(t.Context(), storage.Range{Column: "c", KeysOnly: true}, func(items []storage.Item) error {
 				n += len(items)
@@ -201,14 +218,36 @@ func TestApply_AllKindsOfOps(t *testing.T) {
 // rawStorage is the raw connection to a memory plugin.
 func rawStorage(t *testing.T, opts ...sdktest.Option) storagev1.StorageServiceClient {
 	t.Helper()
+	return rawConn(t, storagetest.NewMemory(), opts...)
+}
+
+func rawConn(t *testing.T, p storage.Plugin, opts ...sdktest.Option) storagev1.StorageServiceClient {
+	t.Helper()
 	var link base.Link
 	sdktest.OverGRPC[storage.Plugin](t, base.Wire[storage.Plugin]{Kind: storage.Kind,
 		Versions: map[int]base.Version[storage.Plugin]{1: {Register: storage.Register,
 			Client: func(l base.Link) storage.Plugin {
 				link = l
 				return storage.NewClient(l)
-			}}}}, storagetest.NewMemory(), opts...)
+			}}}}, p, opts...)
 	return storagev1.NewStorageServiceClient(link.Conn)
+}
+
+// rawApply sends messages on a stream of their own and returns the error with which the plugin ends it, nil if it
+// answers.
+func rawApply(t *testing.T, raw storagev1.StorageServiceClient, parts ...*storagev1.ApplyRequest) error {
+	t.Helper()
+	stream, err := raw.Apply(t.Context())
+	require.NoError(t, err)
+	for _, p := range parts {
+		if err := stream.Send(p); err != nil {
+			require.ErrorIs(t, err, io.EOF)
+			break // the plugin has answered
+		}
+	}
+	require.NoError(t, stream.CloseSend())
+	_, err = stream.Recv()
+	return errkind.FromStatus(err)
 }
 
 // TestBounds_OnBothSides sends what is at a bound and above it through the client and past it.
@@ -247,15 +286,15 @@ func TestBounds_OnBothSides(t *testing.T) {
 		} else {
 			require.ErrorIs(t, err, test.kind, what)
 		}
-		_, err = raw.Apply(t.Context(), rawBatch(test.batch))
+		err = rawApply(t, raw, rawBatch(test.batch))
 		switch {
 		case test.kind == errkind.Unknown:
 			require.NoError(t, err, what)
 		case what == "unknown operation":
-			require.ErrorIs(t, errkind.FromStatus(err), errkind.Unsupported)
+			require.ErrorIs(t, err, errkind.Unsupported)
 			require.ErrorContains(t, err, "storage protocol 1")
 		default:
-			require.ErrorIs(t, errkind.FromStatus(err), test.kind, what)
+			require.ErrorIs(t, err, test.kind, what)
 		}
 	}
 	for n, kind := range map[int]errkind.Kind{storage.MaxPageBytes: errkind.Unknown, storage.MaxPageBytes + 1: errkind.TooLarge} {
@@ -274,8 +313,9 @@ func TestBounds_OnBothSides(t *testing.T) {
 	require.ErrorIs(t, client.Scan(t.Context(), storage.Range{Column: "c", PageBytes: -1}, nil), errkind.Invalid)
 	_, err := raw.Get(t.Context(), &storagev1.GetRequest{Keys: make([]*storagev1.Key, storage.MaxGetKeys+1)})
 	require.ErrorIs(t, errkind.FromStatus(err), errkind.TooLarge)
-	_, err = raw.Apply(t.Context(), &storagev1.ApplyRequest{BatchId: []byte("short")})
-	require.ErrorIs(t, errkind.FromStatus(err), errkind.Invalid)
+	err = rawApply(t, raw, &storagev1.ApplyRequest{BatchId: []byte("short")})
+	require.ErrorIs(t, err, errkind.Invalid)
+	require.ErrorContains(t, err, "5 bytes, it must have 16")
 }
 
 func rawBatch(b storage.Batch) *storagev1.ApplyRequest {
@@ -300,15 +340,12 @@ func TestBounds_OfABatchInParts(t *testing.T) {
 	raw := rawStorage(t)
 	id := storage.NewBatchID()
 	send := func(parts int, part func(n int) *storagev1.ApplyRequest) error {
-		stream, err := raw.ApplyLarge(t.Context())
-		require.NoError(t, err)
-		for n := range parts {
-			if stream.Send(part(n)) != nil {
-				break
-			}
+		all := make([]*storagev1.ApplyRequest, parts)
+		for n := range all {
+			all[n] = part(n)
+			all[n].More = n < parts-1
 		}
-		_, err = stream.CloseAndRecv()
-		return errkind.FromStatus(err)
+		return rawApply(t, raw, all...)
 	}
 	big := storage.Batch{ID: id}
 	big.Put("c", key(1), fill(8*mib-8))
@@ -326,11 +363,11 @@ func TestBounds_OfABatchInParts(t *testing.T) {
 	require.ErrorIs(t, err, errkind.TooLarge, "one byte more")
 	require.ErrorContains(t, err, "134217728")
 
-	many := &storagev1.ApplyRequest{BatchId: other.ID[:], Ops: make([]*storagev1.Op, storage.MaxBatchOps/2+1)}
-	for i := range many.Ops {
-		many.Ops[i] = &storagev1.Op{Column: "c", Op: &storagev1.Op_Delete{Delete: &storagev1.Delete{Key: []byte("k")}}}
+	ops := make([]*storagev1.Op, storage.MaxBatchOps/2+1)
+	for i := range ops {
+		ops[i] = &storagev1.Op{Column: "c", Op: &storagev1.Op_Delete{Delete: &storagev1.Delete{Key: []byte("k")}}}
 	}
-	err = send(2, func(int) *storagev1.ApplyRequest { return many })
+	err = send(2, func(int) *storagev1.ApplyRequest { return &storagev1.ApplyRequest{BatchId: other.ID[:], Ops: ops} })
 	require.ErrorIs(t, err, errkind.TooLarge)
 	require.ErrorContains(t, err, "262144")
 
@@ -341,7 +378,13 @@ func TestBounds_OfABatchInParts(t *testing.T) {
 	})
 	require.ErrorIs(t, err, errkind.Invalid)
 	require.ErrorContains(t, err, "id changed")
-	require.ErrorIs(t, send(0, nil), errkind.Invalid)
+	half := storage.Batch{ID: storage.NewBatchID()}
+	half.Put("new", key(0), nil)
+	begun := rawBatch(half)
+	begun.More = true
+	err = rawApply(t, raw, begun)
+	require.ErrorIs(t, err, errkind.Invalid)
+	require.ErrorContains(t, err, "ended within batch")
 
 	r, err := raw.Get(t.Context(), &storagev1.GetRequest{Keys: []*storagev1.Key{{Column: "new", Key: key(0)}}})
 	require.NoError(t, err)
@@ -359,12 +402,12 @@ func TestMessages_AtTheHardLimit(t *testing.T) {
 		value.Value = make([]byte, size-100)
 		value.Value = make([]byte, size-100+size-proto.Size(r))
 		require.Equal(t, size, proto.Size(r))
-		_, err := raw.Apply(t.Context(), r)
+		err := rawApply(t, raw, r)
 		if size > handshake.MaxMessage {
-			require.ErrorIs(t, errkind.FromStatus(err), errkind.Exhausted, "the plugin's end refuses the message")
+			require.ErrorIs(t, err, errkind.Exhausted, "the plugin's end refuses the message")
 			require.ErrorContains(t, err, "larger than max")
 		} else {
-			require.ErrorIs(t, errkind.FromStatus(err), errkind.TooLarge, "the message arrives, its value is too large")
+			require.ErrorIs(t, err, errkind.TooLarge, "the message arrives, its value is too large")
 		}
 	}
 }

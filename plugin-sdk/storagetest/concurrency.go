@@ -1,12 +1,15 @@
 package storagetest
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/calimero-go/core/plugin-sdk/errkind"
 	"github.com/calimero-go/core/plugin-sdk/storage"
 )
 
@@ -58,6 +61,37 @@ var concurrencyChecks = []check{
 			rows += len(s.scan(storage.Range{Column: fmt.Sprint("c", c)}))
 		}
 		require.Equal(s, callers*rounds/10, rows)
+	}},
+	{name: "callers that give up", run: func(s *suite) {
+		// Every other caller gives up its batches at some moment before, in, or after their commit: each is applied once
+		// or not at all, and nobody else notices.
+		const callers, rounds = 16, 60
+		parallel(s, callers, func(c int) (bool, error) {
+			for i := range rounds {
+				b := storage.Batch{ID: storage.NewBatchID()}
+				k := fmt.Appendf(nil, "%02d-%03d", c, i)
+				b.Put("c", k, k)
+				ctx, cancel := context.WithCancel(s.ctx)
+				if c%2 == 0 {
+					time.AfterFunc(time.Duration(i)*10*time.Microsecond, cancel)
+				}
+				replayed, err := s.store.Apply(ctx, b)
+				gaveUp := ctx.Err() != nil
+				cancel()
+				switch {
+				case err == nil && replayed:
+					return false, fmt.Errorf("caller %d: batch %d was never applied, the answer says replayed", c, i)
+				case err != nil && (!gaveUp || errkind.Of(err) != errkind.Canceled):
+					return false, fmt.Errorf("caller %d: batch %d, given up %v: %w", c, i, gaveUp, err)
+				}
+				again, err2 := s.store.Apply(s.ctx, b)
+				if err2 != nil || err == nil && !again {
+					return false, fmt.Errorf("caller %d: batch %d again: replayed %v, %w", c, i, again, err2)
+				}
+			}
+			return false, nil
+		})
+		require.Len(s, s.scan(storage.Range{Column: "c"}), callers*rounds)
 	}},
 	{name: "batches are visible at once", run: func(s *suite) {
 		s.needs(storage.CapSnapshot)

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/calimero-go/core/plugin-sdk/errkind"
+	"github.com/calimero-go/core/plugin-sdk/sdktest"
 	"github.com/calimero-go/core/plugin-sdk/storage"
 	"github.com/calimero-go/core/storage-leveldb/leveldb"
 )
@@ -31,8 +32,21 @@ func fsyncs(t testing.TB, p storage.Plugin) int {
 
 func TestCommitsShareAnFsync(t *testing.T) {
 	t.Parallel()
-	p := open(t, t.TempDir(), nil)
-	defer shut(t, p)
+	for _, height := range []string{sdktest.HeightInProcess, sdktest.HeightGRPC} {
+		t.Run(height, func(t *testing.T) {
+			t.Parallel()
+			p := open(t, t.TempDir(), nil)
+			defer shut(t, p)
+			if height == sdktest.HeightGRPC {
+				p = sdktest.OverGRPC(t, storage.Wire, p)
+			}
+			shareFsyncs(t, p)
+		})
+	}
+}
+
+func shareFsyncs(t *testing.T, p storage.Plugin) {
+	t.Helper()
 	before := fsyncs(t, p)
 	for i := range 20 {
 		require.NoError(t, put(p, name(i), nil))

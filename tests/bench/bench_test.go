@@ -16,6 +16,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/calimero-go/core/plugin-sdk/domain"
+	"github.com/calimero-go/core/plugin-sdk/storage"
+	"github.com/calimero-go/core/storage-leveldb/leveldb"
 	sampleapps "github.com/calimero-go/core/tests/apps"
 	"github.com/calimero-go/core/tests/harness"
 )
@@ -122,6 +124,45 @@ func BenchmarkCall(b *testing.B) {
 		ratio(b, "get over HTTP to bare guest", p50("get", 3)/p50("get", 0), false, 3)
 		b.ReportMetric(p50("set", 3)/1e3, "µs/set")
 		b.ReportMetric(p50("get", 3)/1e3, "µs/get")
+	})
+}
+
+// BenchmarkCommit measures what the process boundary adds to a commit of the size that a set has, with a pause before each
+// as the guest's work makes one: processes that wait take longer to wake than those that are at work.
+func BenchmarkCommit(b *testing.B) {
+	once(b, func() {
+		linked := leveldb.New()
+		configure(b, linked, filepath.Join(tempDir(b), "storage"))
+		_, hosted, _ := newPlugins(b)
+		heights := []struct {
+			name  string
+			store storage.Store
+		}{{"linked in", linked}, {"as a process", hosted}}
+		took := make([]samples, len(heights))
+		const chunk, rows, size, pause = 50, 8, 400, time.Millisecond
+		value := bytes.Repeat([]byte{0x5a}, size)
+		for round := range harness.Scale(20, 200) {
+			for i, h := range heights {
+				for j := range chunk {
+					batch := storage.Batch{ID: storage.NewBatchID()}
+					for row := range rows {
+						batch.Put("State", fmt.Appendf(nil, "%032d-%d", (round*chunk+j)%1000, row), value)
+					}
+					time.Sleep(pause)
+					begin := time.Now()
+					_, err := h.store.Apply(b.Context(), batch)
+					took[i] = append(took[i], time.Since(begin))
+					require.NoError(b, err)
+				}
+			}
+		}
+		title("commit of 8 rows, 3.4 KB", "p50 µs", "p99 µs", "commits")
+		for i, h := range heights {
+			report.add(h.name, micros(took[i].at(0.5)), micros(took[i].at(0.99)), fmt.Sprint(len(took[i])))
+		}
+		boundary := took[1].at(0.5) - took[0].at(0.5)
+		title("ratio", "measured", "target")
+		ratio(b, "ms that the boundary adds to a commit", boundary.Seconds()*1e3, false, 0.45)
 	})
 }
 

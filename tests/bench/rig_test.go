@@ -146,6 +146,13 @@ func defaults(s base.Schema) cty.Value {
 // newHosted runs the plugins as processes, under the core's plugin host.
 func newHosted(tb testing.TB, options ...grpc.DialOption) *core {
 	tb.Helper()
+	home, st, rt := newPlugins(tb, options...)
+	return newCore(tb, home, st, rt)
+}
+
+// newPlugins starts the plugins as processes, with a folder beside theirs.
+func newPlugins(tb testing.TB, options ...grpc.DialOption) (string, storage.Store, runtime.Runtime) {
+	tb.Helper()
 	n := harness.Make(tb, harness.Options{}) // its folder, configuration and pins; it is not started
 	cfg, diags := config.Load(n.Config, config.WithHome(n.Home), config.WithNode(filepath.Base(n.Dir)))
 	require.False(tb, diags.HasErrors(), "%v", diags.Err())
@@ -159,7 +166,7 @@ func newHosted(tb testing.TB, options ...grpc.DialOption) *core {
 	require.NoError(tb, err)
 	rt, err := pluginhost.Start(ctx, host, runtime.Wire, pluginhost.SpecOf(cfg, cfg.Plugin(runtime.Kind, "")))
 	require.NoError(tb, err)
-	return newCore(tb, n.Home, pluginhost.Storage(st), pluginhost.Runtime(rt))
+	return n.Home, pluginhost.Storage(st), pluginhost.Runtime(rt)
 }
 
 // bare runs a module's methods on the engine with the guest's interface, and nothing else: its rows stay in the

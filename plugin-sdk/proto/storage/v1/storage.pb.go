@@ -225,8 +225,9 @@ func (x *Value) GetValue() []byte {
 
 type ApplyRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	BatchId       []byte                 `protobuf:"bytes,1,opt,name=batch_id,json=batchId,proto3" json:"batch_id,omitempty"` // 16 bytes; the same in every part
+	BatchId       []byte                 `protobuf:"bytes,1,opt,name=batch_id,json=batchId,proto3" json:"batch_id,omitempty"` // 16 bytes; the same in every message of a batch
 	Ops           []*Op                  `protobuf:"bytes,2,rep,name=ops,proto3" json:"ops,omitempty"`                        // applied in order
+	More          bool                   `protobuf:"varint,3,opt,name=more,proto3" json:"more,omitempty"`                     // the batch goes on in the next message; for those above the soft message limit
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -273,6 +274,13 @@ func (x *ApplyRequest) GetOps() []*Op {
 		return x.Ops
 	}
 	return nil
+}
+
+func (x *ApplyRequest) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
 }
 
 type Op struct {
@@ -1109,10 +1117,11 @@ const file_plugin_sdk_proto_storage_v1_storage_proto_rawDesc = "" +
 	"\x06values\x18\x01 \x03(\v2\x1a.calimero.storage.v1.ValueR\x06values\"3\n" +
 	"\x05Value\x12\x14\n" +
 	"\x05found\x18\x01 \x01(\bR\x05found\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\fR\x05value\"T\n" +
+	"\x05value\x18\x02 \x01(\fR\x05value\"h\n" +
 	"\fApplyRequest\x12\x19\n" +
 	"\bbatch_id\x18\x01 \x01(\fR\abatchId\x12)\n" +
-	"\x03ops\x18\x02 \x03(\v2\x17.calimero.storage.v1.OpR\x03ops\"\xce\x01\n" +
+	"\x03ops\x18\x02 \x03(\v2\x17.calimero.storage.v1.OpR\x03ops\x12\x12\n" +
+	"\x04more\x18\x03 \x01(\bR\x04more\"\xce\x01\n" +
 	"\x02Op\x12\x16\n" +
 	"\x06column\x18\x01 \x01(\tR\x06column\x12,\n" +
 	"\x03put\x18\x02 \x01(\v2\x18.calimero.storage.v1.PutH\x00R\x03put\x125\n" +
@@ -1164,12 +1173,10 @@ const file_plugin_sdk_proto_storage_v1_storage_proto_rawDesc = "" +
 	"\x0fCompactResponse\x12!\n" +
 	"\fbytes_before\x18\x01 \x01(\x04R\vbytesBefore\x12\x1f\n" +
 	"\vbytes_after\x18\x02 \x01(\x04R\n" +
-	"bytesAfter2\xca\x04\n" +
+	"bytesAfter2\xf7\x03\n" +
 	"\x0eStorageService\x12H\n" +
-	"\x03Get\x12\x1f.calimero.storage.v1.GetRequest\x1a .calimero.storage.v1.GetResponse\x12N\n" +
-	"\x05Apply\x12!.calimero.storage.v1.ApplyRequest\x1a\".calimero.storage.v1.ApplyResponse\x12U\n" +
-	"\n" +
-	"ApplyLarge\x12!.calimero.storage.v1.ApplyRequest\x1a\".calimero.storage.v1.ApplyResponse(\x01\x12I\n" +
+	"\x03Get\x12\x1f.calimero.storage.v1.GetRequest\x1a .calimero.storage.v1.GetResponse\x12R\n" +
+	"\x05Apply\x12!.calimero.storage.v1.ApplyRequest\x1a\".calimero.storage.v1.ApplyResponse(\x010\x01\x12I\n" +
 	"\x04Scan\x12 .calimero.storage.v1.ScanRequest\x1a\x1d.calimero.storage.v1.ScanPage0\x01\x12V\n" +
 	"\bSnapshot\x12$.calimero.storage.v1.SnapshotRequest\x1a\".calimero.storage.v1.SnapshotLease0\x01\x12N\n" +
 	"\x05Stats\x12!.calimero.storage.v1.StatsRequest\x1a\".calimero.storage.v1.StatsResponse\x12T\n" +
@@ -1223,20 +1230,18 @@ var file_plugin_sdk_proto_storage_v1_storage_proto_depIdxs = []int32{
 	20, // 8: calimero.storage.v1.StatsResponse.engine:type_name -> calimero.storage.v1.StatsResponse.EngineEntry
 	1,  // 9: calimero.storage.v1.StorageService.Get:input_type -> calimero.storage.v1.GetRequest
 	4,  // 10: calimero.storage.v1.StorageService.Apply:input_type -> calimero.storage.v1.ApplyRequest
-	4,  // 11: calimero.storage.v1.StorageService.ApplyLarge:input_type -> calimero.storage.v1.ApplyRequest
-	10, // 12: calimero.storage.v1.StorageService.Scan:input_type -> calimero.storage.v1.ScanRequest
-	13, // 13: calimero.storage.v1.StorageService.Snapshot:input_type -> calimero.storage.v1.SnapshotRequest
-	15, // 14: calimero.storage.v1.StorageService.Stats:input_type -> calimero.storage.v1.StatsRequest
-	18, // 15: calimero.storage.v1.StorageService.Compact:input_type -> calimero.storage.v1.CompactRequest
-	2,  // 16: calimero.storage.v1.StorageService.Get:output_type -> calimero.storage.v1.GetResponse
-	9,  // 17: calimero.storage.v1.StorageService.Apply:output_type -> calimero.storage.v1.ApplyResponse
-	9,  // 18: calimero.storage.v1.StorageService.ApplyLarge:output_type -> calimero.storage.v1.ApplyResponse
-	11, // 19: calimero.storage.v1.StorageService.Scan:output_type -> calimero.storage.v1.ScanPage
-	14, // 20: calimero.storage.v1.StorageService.Snapshot:output_type -> calimero.storage.v1.SnapshotLease
-	16, // 21: calimero.storage.v1.StorageService.Stats:output_type -> calimero.storage.v1.StatsResponse
-	19, // 22: calimero.storage.v1.StorageService.Compact:output_type -> calimero.storage.v1.CompactResponse
-	16, // [16:23] is the sub-list for method output_type
-	9,  // [9:16] is the sub-list for method input_type
+	10, // 11: calimero.storage.v1.StorageService.Scan:input_type -> calimero.storage.v1.ScanRequest
+	13, // 12: calimero.storage.v1.StorageService.Snapshot:input_type -> calimero.storage.v1.SnapshotRequest
+	15, // 13: calimero.storage.v1.StorageService.Stats:input_type -> calimero.storage.v1.StatsRequest
+	18, // 14: calimero.storage.v1.StorageService.Compact:input_type -> calimero.storage.v1.CompactRequest
+	2,  // 15: calimero.storage.v1.StorageService.Get:output_type -> calimero.storage.v1.GetResponse
+	9,  // 16: calimero.storage.v1.StorageService.Apply:output_type -> calimero.storage.v1.ApplyResponse
+	11, // 17: calimero.storage.v1.StorageService.Scan:output_type -> calimero.storage.v1.ScanPage
+	14, // 18: calimero.storage.v1.StorageService.Snapshot:output_type -> calimero.storage.v1.SnapshotLease
+	16, // 19: calimero.storage.v1.StorageService.Stats:output_type -> calimero.storage.v1.StatsResponse
+	19, // 20: calimero.storage.v1.StorageService.Compact:output_type -> calimero.storage.v1.CompactResponse
+	15, // [15:21] is the sub-list for method output_type
+	9,  // [9:15] is the sub-list for method input_type
 	9,  // [9:9] is the sub-list for extension type_name
 	9,  // [9:9] is the sub-list for extension extendee
 	0,  // [0:9] is the sub-list for field type_name

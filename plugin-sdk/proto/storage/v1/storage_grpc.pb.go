@@ -21,13 +21,12 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	StorageService_Get_FullMethodName        = "/calimero.storage.v1.StorageService/Get"
-	StorageService_Apply_FullMethodName      = "/calimero.storage.v1.StorageService/Apply"
-	StorageService_ApplyLarge_FullMethodName = "/calimero.storage.v1.StorageService/ApplyLarge"
-	StorageService_Scan_FullMethodName       = "/calimero.storage.v1.StorageService/Scan"
-	StorageService_Snapshot_FullMethodName   = "/calimero.storage.v1.StorageService/Snapshot"
-	StorageService_Stats_FullMethodName      = "/calimero.storage.v1.StorageService/Stats"
-	StorageService_Compact_FullMethodName    = "/calimero.storage.v1.StorageService/Compact"
+	StorageService_Get_FullMethodName      = "/calimero.storage.v1.StorageService/Get"
+	StorageService_Apply_FullMethodName    = "/calimero.storage.v1.StorageService/Apply"
+	StorageService_Scan_FullMethodName     = "/calimero.storage.v1.StorageService/Scan"
+	StorageService_Snapshot_FullMethodName = "/calimero.storage.v1.StorageService/Snapshot"
+	StorageService_Stats_FullMethodName    = "/calimero.storage.v1.StorageService/Stats"
+	StorageService_Compact_FullMethodName  = "/calimero.storage.v1.StorageService/Compact"
 )
 
 // StorageServiceClient is the client API for StorageService service.
@@ -37,10 +36,11 @@ type StorageServiceClient interface {
 	// Get answers the keys in order. It may answer fewer than asked, at least one, to stay below the message limit; the
 	// caller asks for the rest.
 	Get(ctx context.Context, in *GetRequest, opts ...grpc.CallOption) (*GetResponse, error)
-	// Apply commits one batch atomically. A batch whose id was applied before is not applied again.
-	Apply(ctx context.Context, in *ApplyRequest, opts ...grpc.CallOption) (*ApplyResponse, error)
-	// ApplyLarge is Apply for a batch above the soft message limit, sent in parts. Nothing is applied before the last part.
-	ApplyLarge(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[ApplyRequest, ApplyResponse], error)
+	// Apply commits batches, one after the other: each is sent in one message or more, and answered before the next. Every
+	// batch is atomic, and nothing of it is applied before its last message. One whose id was applied before is not applied
+	// again. An error ends the stream, with its status; batches answered before it are committed. A host keeps streams open
+	// and uses as many as it has batches on their way, so that none waits for another.
+	Apply(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ApplyRequest, ApplyResponse], error)
 	// Scan streams pages of at most page_bytes (one item may exceed it).
 	Scan(ctx context.Context, in *ScanRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ScanPage], error)
 	// Snapshot opens a consistent view. The first message names it; the view ends when the stream ends or when it was
@@ -70,19 +70,9 @@ func (c *storageServiceClient) Get(ctx context.Context, in *GetRequest, opts ...
 	return out, nil
 }
 
-func (c *storageServiceClient) Apply(ctx context.Context, in *ApplyRequest, opts ...grpc.CallOption) (*ApplyResponse, error) {
+func (c *storageServiceClient) Apply(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ApplyRequest, ApplyResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(ApplyResponse)
-	err := c.cc.Invoke(ctx, StorageService_Apply_FullMethodName, in, out, cOpts...)
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
-}
-
-func (c *storageServiceClient) ApplyLarge(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[ApplyRequest, ApplyResponse], error) {
-	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &StorageService_ServiceDesc.Streams[0], StorageService_ApplyLarge_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &StorageService_ServiceDesc.Streams[0], StorageService_Apply_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -91,7 +81,7 @@ func (c *storageServiceClient) ApplyLarge(ctx context.Context, opts ...grpc.Call
 }
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
-type StorageService_ApplyLargeClient = grpc.ClientStreamingClient[ApplyRequest, ApplyResponse]
+type StorageService_ApplyClient = grpc.BidiStreamingClient[ApplyRequest, ApplyResponse]
 
 func (c *storageServiceClient) Scan(ctx context.Context, in *ScanRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ScanPage], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
@@ -158,10 +148,11 @@ type StorageServiceServer interface {
 	// Get answers the keys in order. It may answer fewer than asked, at least one, to stay below the message limit; the
 	// caller asks for the rest.
 	Get(context.Context, *GetRequest) (*GetResponse, error)
-	// Apply commits one batch atomically. A batch whose id was applied before is not applied again.
-	Apply(context.Context, *ApplyRequest) (*ApplyResponse, error)
-	// ApplyLarge is Apply for a batch above the soft message limit, sent in parts. Nothing is applied before the last part.
-	ApplyLarge(grpc.ClientStreamingServer[ApplyRequest, ApplyResponse]) error
+	// Apply commits batches, one after the other: each is sent in one message or more, and answered before the next. Every
+	// batch is atomic, and nothing of it is applied before its last message. One whose id was applied before is not applied
+	// again. An error ends the stream, with its status; batches answered before it are committed. A host keeps streams open
+	// and uses as many as it has batches on their way, so that none waits for another.
+	Apply(grpc.BidiStreamingServer[ApplyRequest, ApplyResponse]) error
 	// Scan streams pages of at most page_bytes (one item may exceed it).
 	Scan(*ScanRequest, grpc.ServerStreamingServer[ScanPage]) error
 	// Snapshot opens a consistent view. The first message names it; the view ends when the stream ends or when it was
@@ -184,11 +175,8 @@ type UnimplementedStorageServiceServer struct{}
 func (UnimplementedStorageServiceServer) Get(context.Context, *GetRequest) (*GetResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Get not implemented")
 }
-func (UnimplementedStorageServiceServer) Apply(context.Context, *ApplyRequest) (*ApplyResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "method Apply not implemented")
-}
-func (UnimplementedStorageServiceServer) ApplyLarge(grpc.ClientStreamingServer[ApplyRequest, ApplyResponse]) error {
-	return status.Error(codes.Unimplemented, "method ApplyLarge not implemented")
+func (UnimplementedStorageServiceServer) Apply(grpc.BidiStreamingServer[ApplyRequest, ApplyResponse]) error {
+	return status.Error(codes.Unimplemented, "method Apply not implemented")
 }
 func (UnimplementedStorageServiceServer) Scan(*ScanRequest, grpc.ServerStreamingServer[ScanPage]) error {
 	return status.Error(codes.Unimplemented, "method Scan not implemented")
@@ -241,30 +229,12 @@ func _StorageService_Get_Handler(srv interface{}, ctx context.Context, dec func(
 	return interceptor(ctx, in, info, handler)
 }
 
-func _StorageService_Apply_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(ApplyRequest)
-	if err := dec(in); err != nil {
-		return nil, err
-	}
-	if interceptor == nil {
-		return srv.(StorageServiceServer).Apply(ctx, in)
-	}
-	info := &grpc.UnaryServerInfo{
-		Server:     srv,
-		FullMethod: StorageService_Apply_FullMethodName,
-	}
-	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(StorageServiceServer).Apply(ctx, req.(*ApplyRequest))
-	}
-	return interceptor(ctx, in, info, handler)
-}
-
-func _StorageService_ApplyLarge_Handler(srv interface{}, stream grpc.ServerStream) error {
-	return srv.(StorageServiceServer).ApplyLarge(&grpc.GenericServerStream[ApplyRequest, ApplyResponse]{ServerStream: stream})
+func _StorageService_Apply_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(StorageServiceServer).Apply(&grpc.GenericServerStream[ApplyRequest, ApplyResponse]{ServerStream: stream})
 }
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
-type StorageService_ApplyLargeServer = grpc.ClientStreamingServer[ApplyRequest, ApplyResponse]
+type StorageService_ApplyServer = grpc.BidiStreamingServer[ApplyRequest, ApplyResponse]
 
 func _StorageService_Scan_Handler(srv interface{}, stream grpc.ServerStream) error {
 	m := new(ScanRequest)
@@ -336,10 +306,6 @@ var StorageService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _StorageService_Get_Handler,
 		},
 		{
-			MethodName: "Apply",
-			Handler:    _StorageService_Apply_Handler,
-		},
-		{
 			MethodName: "Stats",
 			Handler:    _StorageService_Stats_Handler,
 		},
@@ -350,8 +316,9 @@ var StorageService_ServiceDesc = grpc.ServiceDesc{
 	},
 	Streams: []grpc.StreamDesc{
 		{
-			StreamName:    "ApplyLarge",
-			Handler:       _StorageService_ApplyLarge_Handler,
+			StreamName:    "Apply",
+			Handler:       _StorageService_Apply_Handler,
+			ServerStreams: true,
 			ClientStreams: true,
 		},
 		{
