@@ -1,6 +1,7 @@
 package governance
 
 import (
+	"container/heap"
 	"maps"
 	"math"
 	"slices"
@@ -31,8 +32,9 @@ type Engine struct {
 	concerned map[domain.PublicKey]bool // identities whose inherited authority was asked for
 	listed    map[domain.GroupID][]Link // operations that list subgroups, whatever their verdicts
 	nodes     map[domain.Hash]*node
-	log       []*node // in a causal order
-	marks     []mark  // the first is the genesis
+	tips      map[domain.Hash]*node // that no other names
+	log       []*node               // in a causal order
+	marks     []mark                // the first is the genesis
 	lastMark  int
 	window    []*node
 	loose     []pin // neither before nor after the last mark: they do not count, and that is final
@@ -94,7 +96,7 @@ func NewEngine(g Genesis, inherited Inherited) *Engine {
 	start := g.snapshot()
 	return &Engine{
 		genesis: g, inherited: inherited, concerned: map[domain.PublicKey]bool{},
-		listed: map[domain.GroupID][]Link{}, nodes: map[domain.Hash]*node{}, marks: []mark{{state: start}}, now: start.clone(), calm: true,
+		listed: map[domain.GroupID][]Link{}, nodes: map[domain.Hash]*node{}, tips: map[domain.Hash]*node{}, marks: []mark{{state: start}}, now: start.clone(), calm: true,
 		markEvery: markEvery,
 	}
 }
@@ -141,13 +143,14 @@ func (g *Engine) take(op Op, window int) error {
 	for _, id := range op.Parents {
 		p := g.nodes[id]
 		p.named = true
+		delete(g.tips, id)
 		if p.out {
 			g.takeBack(p)
 		}
 	}
 	g.rewind(to)
 	n.at = len(g.log)
-	g.nodes[op.ID] = n
+	g.nodes[op.ID], g.tips[op.ID] = n, n
 	g.log = append(g.log, n)
 	g.window = append(g.window, n)
 	g.concern(n.op)
@@ -530,47 +533,96 @@ func (g *Engine) Verdict(id domain.Hash) (Verdict, bool) {
 // After lists operations that are not among those of have nor in the past of one, at most limit, in a causal order: what
 // to send to somebody with these heads. Ids that are not known are passed over.
 func (g *Engine) After(have []domain.Hash, limit int) []domain.Hash {
-	seen := make(map[*node]bool)
-	var stack []*node
-	for _, id := range have {
-		if n := g.nodes[id]; n != nil && !seen[n] {
-			seen[n] = true
-			stack = append(stack, n)
-		}
+	lacks := g.lacks(have)
+	lacks = lacks[:min(len(lacks), limit)]
+	out := make([]domain.Hash, len(lacks))
+	for i, at := range lacks {
+		out[i] = g.log[at].op.ID
 	}
-	for len(stack) > 0 {
-		n := stack[len(stack)-1]
-		stack = stack[:len(stack)-1]
-		for _, id := range n.op.Parents {
-			if p := g.nodes[id]; !seen[p] {
-				seen[p] = true
-				stack = append(stack, p)
-			}
-		}
-	}
-	var out []domain.Hash
-	for _, n := range g.log {
-		if len(out) == limit {
-			break
-		}
-		if !seen[n] {
-			out = append(out, n.op.ID)
+	return out
+}
+
+// Offer lists the places in the log, from 1, of what After lists, but for operations that are refused for ever and that nobody
+// builds on.
+func (g *Engine) Offer(have []domain.Hash) []uint64 {
+	var out []uint64
+	for _, at := range g.lacks(have) {
+		if n := g.log[at]; n.named || !n.verdict.Code.Refused() || len(n.op.Parents) == 0 {
+			out = append(out, uint64(at)+1) //nolint:gosec // an index
 		}
 	}
 	return out
 }
 
+// lacks are the places of operations that are not among those of have nor in the past of one, in ascending order, which is
+// causal. It looks at these, and at what is concurrent with them: back from the end, until all that is left is known.
+func (g *Engine) lacks(have []domain.Hash) []int {
+	known := map[int]bool{} // of the places in the queue, whether somebody who has have has it
+	queue, open := &places{}, 0
+	look := func(n *node, has bool) {
+		switch was, seen := known[n.at]; {
+		case !seen:
+			known[n.at] = has
+			heap.Push(queue, n.at)
+			if !has {
+				open++
+			}
+		case has && !was:
+			known[n.at] = true
+			open--
+		}
+	}
+	for _, id := range have {
+		if n := g.nodes[id]; n != nil {
+			look(n, true)
+		}
+	}
+	for _, n := range g.tips {
+		look(n, false)
+	}
+	var out []int
+	for open > 0 {
+		at, _ := heap.Pop(queue).(int)
+		has := known[at] // all that name it were before
+		delete(known, at)
+		if !has {
+			open--
+			out = append(out, at)
+		}
+		for _, id := range g.log[at].op.Parents {
+			look(g.nodes[id], has)
+		}
+	}
+	slices.Reverse(out)
+	return out
+}
+
+// places is a heap of places in the log, the last first.
+type places []int
+
+func (p places) Len() int           { return len(p) }
+func (p places) Less(i, j int) bool { return p[i] > p[j] }
+func (p places) Swap(i, j int)      { p[i], p[j] = p[j], p[i] }
+
+// Push is for the heap.
+func (p *places) Push(at any) {
+	if at, ok := at.(int); ok {
+		*p = append(*p, at)
+	}
+}
+
+// Pop is for the heap.
+func (p *places) Pop() any {
+	last := len(*p) - 1
+	at := (*p)[last]
+	*p = (*p)[:last]
+	return at
+}
+
 // Tips are the operations, counting or not, that no other names as a parent, in ascending order: what this node has,
 // in few words.
 func (g *Engine) Tips() []domain.Hash {
-	var out []domain.Hash
-	for _, n := range g.log {
-		if !n.named {
-			out = append(out, n.op.ID)
-		}
-	}
-	slices.SortFunc(out, domain.Hash.Compare)
-	return out
+	return slices.SortedFunc(maps.Keys(g.tips), domain.Hash.Compare)
 }
 
 // Listed are the operations, counting or not, that list subgroups, as State.Links has those that count. The caller does

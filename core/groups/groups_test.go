@@ -449,3 +449,26 @@ func history(b *testing.B, r *rig, length int) [][]byte {
 	}
 	return raws
 }
+
+// BenchmarkOffering is one page of what a peer without anything lacks of a log of 100,000 operations, and of what one lacks
+// that has all but the last.
+func BenchmarkOffering(b *testing.B) {
+	r := newRig(b)
+	const length, page = 100_000, 256
+	raws := history(b, r, length)
+	for all := raws; len(all) > 0; all = all[min(len(all), 1000):] {
+		r.receive(all[:min(len(all), 1000)]...)
+	}
+	log, _, err := r.service.Log(b.Context(), r.genesis.Group, length-2, 1)
+	require.NoError(b, err)
+	for name, have := range map[string][]domain.Hash{"nothing": nil, "all but one": {log[0].Op.ID}} {
+		b.Run(name, func(b *testing.B) {
+			offering := r.service.Offering(r.genesis.Group)
+			for b.Loop() {
+				got, _, err := offering.Next(b.Context(), have, nil, page)
+				require.NoError(b, err)
+				require.NotEmpty(b, got)
+			}
+		})
+	}
+}

@@ -206,11 +206,20 @@ func readOp(group domain.GroupID, raw []byte) (governance.Op, error) {
 
 // raw reads encoded operations from the log; unknown ones are left out.
 func (s *Service) raw(ctx context.Context, g *group, ids []domain.Hash) ([][]byte, error) {
-	var keys []store.GroupOpKey
+	var places []uint64
 	for _, id := range ids {
 		if sequence := g.engine.Sequence(id); sequence > 0 {
-			keys = append(keys, store.GroupOpKey{Group: g.id, Sequence: sequence})
+			places = append(places, sequence)
 		}
+	}
+	return s.rawAt(ctx, g, places)
+}
+
+// rawAt reads encoded operations from their places in the log.
+func (s *Service) rawAt(ctx context.Context, g *group, places []uint64) ([][]byte, error) {
+	keys := make([]store.GroupOpKey, len(places))
+	for i, sequence := range places {
+		keys[i] = store.GroupOpKey{Group: g.id, Sequence: sequence}
 	}
 	rows, err := store.GroupOpLog.GetMany(ctx, s.opts.DB, keys)
 	if err != nil {

@@ -101,37 +101,65 @@ func (s *Service) Within(ctx context.Context, id domain.GroupID, have, ops []dom
 	return within, err
 }
 
-// maxOffer bounds the bytes of one Offer.
+// maxOffer bounds the bytes of one page of an Offering.
 const maxOffer = 4 << 20
 
-// Offer lists encoded operations for a peer: those of want that are here, and then, each after its parents, what somebody
-// lacks who has have and all before that, at most limit in all. Operations that are refused for ever, and that nobody
-// builds on, are left out. More tells that there are others of the second kind.
-func (s *Service) Offer(ctx context.Context, id domain.GroupID, have, want []domain.Hash, limit int) (raws [][]byte, more bool, err error) {
-	err = s.with(ctx, id, func(g *group) error {
-		unnamed, wanted := map[domain.Hash]bool{}, map[domain.Hash]bool{}
-		for _, tip := range g.engine.Tips() {
-			unnamed[tip] = true
+// Offering gives a peer what it lacks of a group, in pages. What that is is found out once; a page then costs what it holds.
+// It is not safe for concurrent use.
+type Offering struct {
+	s    *Service
+	id   domain.GroupID
+	rest []uint64 // places in the log, in a causal order
+}
+
+// Offering begins to give a peer what it lacks of a group.
+func (s *Service) Offering(id domain.GroupID) *Offering { return &Offering{s: s, id: id} }
+
+// Next is a page of encoded operations: those of want that are here, and then, each after its parents, what somebody lacked
+// who had have and all before that when the first page was asked for, at most limit in all. Operations that are refused for
+// ever, and that nobody builds on, are left out. More tells that there are others of the second kind; after the last of them
+// it begins anew, with what the peer has then.
+func (o *Offering) Next(ctx context.Context, have, want []domain.Hash, limit int) (raws [][]byte, more bool, err error) {
+	err = o.s.with(ctx, o.id, func(g *group) error {
+		if len(o.rest) == 0 {
+			o.rest = g.engine.Offer(have)
 		}
+		var page []uint64
+		wanted := map[uint64]bool{}
 		for _, op := range want {
-			wanted[op] = true
+			if at := g.engine.Sequence(op); at > 0 && !wanted[at] && len(page) < limit {
+				wanted[at] = true
+				page = append(page, at)
+			}
 		}
-		lacks := slices.DeleteFunc(g.engine.After(have, g.engine.Len()), func(op domain.Hash) bool {
-			verdict, _ := g.engine.Verdict(op)
-			return unnamed[op] && verdict.Code.Refused() && len(g.engine.Parents(op)) > 0 || wanted[op]
-		})
-		ids := append(slices.Clone(want), lacks...)
-		more = len(ids) > limit
-		if raws, err = s.raw(ctx, g, ids[:min(len(ids), limit)]); err != nil {
+		asked, taken := len(page), 0
+		for _, at := range o.rest {
+			if len(page) == limit {
+				break
+			}
+			taken++
+			if !wanted[at] {
+				page = append(page, at)
+			}
+		}
+		if raws, err = o.s.rawAt(ctx, g, page); err != nil {
 			return err
 		}
 		size := 0
 		for i, raw := range raws {
-			if size += len(raw); size > maxOffer && i > 0 {
-				raws, more = raws[:i], true
-				break
+			if size += len(raw); size <= maxOffer || i == 0 {
+				continue
 			}
+			raws = raws[:i]
+			if i <= asked {
+				taken = 0
+			} else {
+				taken = slices.Index(o.rest, page[i])
+			}
+			break
 		}
+		o.rest = o.rest[taken:]
+		more = len(o.rest) > 0
 		return nil
 	})
 	return raws, more, err

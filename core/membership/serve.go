@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/calimero-go/core/core/groups"
 	"github.com/calimero-go/core/core/wire"
 	"github.com/calimero-go/core/plugin-sdk/domain"
 	"github.com/calimero-go/core/plugin-sdk/errkind"
@@ -27,6 +28,7 @@ func (m *Manager) ServeGroup(ctx context.Context, stream Stream, hello wire.Grou
 	if !hello.Identity.Verify(proof.Message(), hello.Proof) {
 		return errkind.Unauthenticated.Errorf("peer %s has not proven to be %s", stream.Peer(), hello.Identity)
 	}
+	offering := m.opts.Groups.Offering(g.id)
 	for {
 		wait, cancel := context.WithTimeout(ctx, idle)
 		request, err := receive(wait, stream, maxRequest)
@@ -40,7 +42,7 @@ func (m *Manager) ServeGroup(ctx context.Context, stream Stream, hello wire.Grou
 		if err := m.mayRead(ctx, hello); err != nil {
 			return err
 		}
-		if err := g.answer(ctx, stream, request); err != nil {
+		if err := g.answer(ctx, stream, request, offering); err != nil {
 			return err
 		}
 	}
@@ -83,7 +85,7 @@ func (m *Manager) mayRead(ctx context.Context, hello wire.GroupHello) error {
 	return m.mayInvite(ctx, hello.Group, i.Inviter)
 }
 
-func (g *group) answer(ctx context.Context, stream Stream, request wire.ExtensionMessage) error {
+func (g *group) answer(ctx context.Context, stream Stream, request wire.ExtensionMessage, offering *groups.Offering) error {
 	switch r := request.(type) {
 	case wire.GenesisRequest:
 		g.m.metrics.served.WithLabelValues("genesis").Inc()
@@ -98,7 +100,7 @@ func (g *group) answer(ctx context.Context, stream Stream, request wire.Extensio
 		return send(ctx, stream, answer)
 	case wire.GroupOpsRequest:
 		g.m.metrics.served.WithLabelValues("operations").Inc()
-		raws, more, err := g.m.opts.Groups.Offer(ctx, g.id, r.Have, r.Want, int(min(r.Limit, wire.MaxGroupOps)))
+		raws, more, err := offering.Next(ctx, r.Have, r.Want, int(min(r.Limit, wire.MaxGroupOps)))
 		if err != nil {
 			return err
 		}
