@@ -134,7 +134,7 @@ func (g *Engine) take(op Op, window int) error {
 	n.depth++
 	n.gives = n.mark
 	to := g.markFor(n.mark)
-	if op.parentless() && !(op.Claim.OneUse && g.last().state.claimed[op.Claim.Invitation]) {
+	if op.parentless() && !g.reachesBack(&op) {
 		to = len(g.marks) - 1 // it is judged on the present, and changes nothing else
 	}
 	if behind := len(g.log) - g.marks[to].at; behind >= window {
@@ -158,6 +158,14 @@ func (g *Engine) take(op Op, window int) error {
 		g.fresh = append(g.fresh, n)
 	}
 	return nil
+}
+
+// reachesBack reports whether a join without parents can change the judgement of another that is before the last mark: of
+// one by the same author, or by the same invitation for one use.
+func (g *Engine) reachesBack(op *Op) bool {
+	before := g.last().state
+	_, known := before.members[op.Author]
+	return known || op.Claim.OneUse && before.claimed[op.Claim.Invitation]
 }
 
 // Settle evaluates what was taken and returns what changed: new operations first, as they were taken.

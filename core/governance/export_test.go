@@ -38,7 +38,8 @@ func Invariants(g Genesis, inherited Inherited, ops []Op) error {
 			for k := range e.ops {
 				everything.add(k)
 			}
-			past = e.state(e.without(everything, i))
+			// Other such joins are judged on the whole set, as it was.
+			past.applied = e.resolve(e.without(everything, i), res.joins, false).applied
 		}
 		if !op.parentless() && !e.state(e.past[i]).allows(j.uses) {
 			return fmt.Errorf("%x (%T) counts, and had no authority where it was made", op.ID[:4], op.Body)

@@ -236,7 +236,7 @@ func (j *judging) setMember(who domain.PublicKey, role domain.MemberRole, weak b
 		j.out.takes.tokens = append(j.out.takes.tokens, token{kind: tokenAdmin, who: who})
 	}
 	j.out.writes = append(j.out.writes, write{key{kind: keyMember, who: who}, value{member: w}})
-	if now.present || role == domain.RoleAdmin {
+	if now.present && !j.alike(now) || role == domain.RoleAdmin {
 		return
 	}
 	defaults := j.defaults()
@@ -247,6 +247,10 @@ func (j *judging) setMember(who domain.PublicKey, role domain.MemberRole, weak b
 		j.write(key{kind: keyCap, who: who, bit: bit}, defaults&bit != 0)
 	}
 }
+
+// alike reports whether the operation is a join without parents by somebody who is a member by others. They are concurrent:
+// if each saw that its author is a member already, none would make him one.
+func (j *judging) alike(m memberState) bool { return m.joined && j.op.parentless() }
 
 func (j *judging) memberAdded(who domain.PublicKey, role domain.MemberRole) Code {
 	if code := j.needCap(domain.CanManageMembers); code != "" {
@@ -406,7 +410,7 @@ func (j *judging) claim() Code {
 	if code := j.invited(); code != "" {
 		return code
 	}
-	if m := j.member(j.op.Author); m.present || j.inherits(j.op.Author, m) {
+	if m := j.member(j.op.Author); m.present && !j.alike(m) || j.inherits(j.op.Author, m) {
 		return RefusedAlreadyMember
 	}
 	j.join()
@@ -422,7 +426,11 @@ func (j *judging) contextClaim(context domain.Hash) Code {
 		return RefusedContextNotInGroup
 	}
 	// What follows a join without parents rests on it, also when somebody adds the member in another way.
-	if m := j.member(j.op.Author); !m.present || j.op.parentless() {
+	m := j.member(j.op.Author)
+	if j.op.parentless() && j.inherits(j.op.Author, m) {
+		return "" // a row of his own would end his authority from above, on which joins may rest that are judged with this one
+	}
+	if !m.present || j.op.parentless() {
 		j.join()
 	}
 	return ""

@@ -27,6 +27,7 @@ type world struct {
 	inherited governance.Inherited
 	hostile   bool
 	close     bool // nodes hear of each other most of the time
+	crowd     bool // the same few people join again and again, most of the time without parents
 	who       []domain.PublicKey
 	nodes     []*peer
 	ops       []governance.Op // in a causal order
@@ -72,6 +73,7 @@ func person(i int) domain.PublicKey { return id[domain.PublicKey](string(rune('A
 func newWorld(t testing.TB, seed uint64) *world {
 	w := &world{
 		t: t, rng: rand.New(rand.NewPCG(seed, 1)), nonces: map[domain.PublicKey]uint64{}, hostile: seed%8 == 7, close: seed/8%4 == 0,
+		crowd:   seed%8 == 5,
 		genesis: governance.Genesis{Founder: person(0), AppKey: id[domain.Hash]("k0"), Target: id[domain.ApplicationID]("app0")},
 	}
 	for i := range 3 + w.rng.IntN(4) {
@@ -152,7 +154,9 @@ func (w *world) write(n *peer) governance.Op {
 			break
 		}
 	}
-	op.Parents = w.parents(n)
+	if op.Parents = w.parents(n); w.crowd && op.Claim != nil && w.rng.IntN(3) != 0 {
+		op.Parents = nil
+	}
 	w.nonces[op.Author]++
 	op.Nonce = w.nonces[op.Author]
 	switch w.rng.IntN(12) {
@@ -203,6 +207,10 @@ func (w *world) draw() governance.Op {
 	kind := w.rng.IntN(34)
 	if w.hostile && w.rng.IntN(2) == 0 {
 		kind = []int{1, 2, 2, 3}[w.rng.IntN(4)]
+	}
+	if w.crowd && w.rng.IntN(3) == 0 {
+		kind = []int{8, 18, 18, 23}[w.rng.IntN(4)]
+		op.Author = w.who[len(w.who)-1-w.rng.IntN(2)]
 	}
 	switch kind {
 	case 0:
@@ -270,16 +278,16 @@ func (w *world) draw() governance.Op {
 		op.Body = wire.OpMemberJoinedViaTeeAttestation{Member: pick(), MRTD: text(), Role: role()}
 	}
 	if set, ok := op.Body.(wire.OpMemberCapabilitySet); ok && w.rng.IntN(5) == 0 {
-		set.Member, set.Capabilities = id[domain.PublicKey](fmt.Sprintf("i%d", w.rng.IntN(4))), governance.CloseInvitation
+		set.Member, set.Capabilities = domain.PublicKey(w.claim(pick(), "i").Invitation), governance.CloseInvitation
 		op.Body = set
 	}
 	return op
 }
 
-// claim uses one of a few invitations; those with an even number are for one use.
+// claim uses one of the inviter's few invitations; those with an even number are for one use.
 func (w *world) claim(inviter domain.PublicKey, kind string) *governance.Claim {
 	n := w.rng.IntN(4)
-	return &governance.Claim{Inviter: inviter, Invitation: id[domain.Hash](fmt.Sprintf("%s%d", kind, n)), OneUse: n%2 == 0}
+	return &governance.Claim{Inviter: inviter, Invitation: id[domain.Hash](fmt.Sprintf("%s%d%s", kind, n, inviter[:1])), OneUse: n%2 == 0}
 }
 
 // cases is how many histories a test runs.
