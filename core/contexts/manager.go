@@ -69,7 +69,7 @@ type Options struct {
 	XCallCalls int
 	// MaxDelta is the largest encoded delta in bytes; 0 = 7 MiB.
 	MaxDelta int
-	// Authorize says why the author of a received delta may not change a context; nil asks the group's rows. It is called
+	// Authorize says why the author of a received delta may not change a context; nil asks the group. It is called
 	// under the context's lock. An error of kind Internal, Unavailable, Exhausted, Corrupt, Deadline or Canceled
 	// is not about the author, and fails the Receive.
 	Authorize func(ctx context.Context, id domain.ContextID, author domain.PublicKey) error

@@ -28,12 +28,19 @@ type Late struct {
 // and no part of the group.
 func (s *Service) Quarantined(ctx context.Context, id domain.GroupID, who domain.PublicKey) (quarantined bool, err error) {
 	err = s.with(ctx, id, func(g *group) error {
-		for _, l := range g.late {
-			quarantined = quarantined || l.Joiner == who && g.rests(l)
-		}
+		quarantined = g.quarantines(who)
 		return nil
 	})
 	return quarantined, err
+}
+
+func (g *group) quarantines(who domain.PublicKey) bool {
+	for _, l := range g.late {
+		if l.Joiner == who && g.rests(l) {
+			return true
+		}
+	}
+	return false
 }
 
 // LateClaims are those by which somebody is a member here.

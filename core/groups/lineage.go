@@ -14,16 +14,27 @@ import (
 // ancestors 16 are looked at.
 func (s *Service) Role(ctx context.Context, id domain.GroupID, who domain.PublicKey) (role domain.MemberRole, found bool, err error) {
 	err = s.with(ctx, id, func(*group) error {
-		s.kin.mu.Lock()
-		defer s.kin.mu.Unlock()
-		for _, r := range append([]*relative{s.kin.groups[id]}, s.kin.ancestors(id)...) {
-			if role, found = r.state.Members[who]; found {
-				break
-			}
-		}
+		role, found = effective(s.kin.line(id), who)
 		return nil
 	})
 	return role, found, err
+}
+
+// line is a group, which is here, with its ancestors, the nearest first.
+func (k *kin) line(id domain.GroupID) []*relative {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return append([]*relative{k.groups[id]}, k.ancestors(id)...)
+}
+
+// effective is the one place that says what somebody is in a group: by the nearest row.
+func effective(line []*relative, who domain.PublicKey) (role domain.MemberRole, found bool) {
+	for _, r := range line {
+		if role, found = r.state.Members[who]; found {
+			break
+		}
+	}
+	return role, found
 }
 
 // Parent of a group: the one whose admins are its own. False when it has none that is here.

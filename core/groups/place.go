@@ -2,6 +2,7 @@ package groups
 
 import (
 	"context"
+	"slices"
 
 	"github.com/calimero-go/core/plugin-sdk/domain"
 )
@@ -20,23 +21,14 @@ type Place struct {
 // Place of an identity in a context of a group, as the operations that are here say. Kind NotFound without the group.
 func (s *Service) Place(ctx context.Context, id domain.GroupID, c domain.ContextID, who domain.PublicKey) (p Place, err error) {
 	err = s.with(ctx, id, func(g *group) error {
-		s.kin.mu.Lock()
-		line := append([]*relative{s.kin.groups[id]}, s.kin.ancestors(id)...)
-		s.kin.mu.Unlock()
-		p.Known = g.engine.Knows(who)
-		for i, r := range line {
-			role, found := r.state.Members[who]
-			if found {
-				p = Place{Role: role, Known: true, Member: line[0].state.Admits(c, who, role)}
-				break
-			}
-			p.Known = p.Known || i > 0 && r.state.EverAdmins[who]
+		line := s.kin.line(id)
+		role, found := effective(line, who)
+		if !found {
+			p.Known = g.engine.Knows(who) ||
+				slices.ContainsFunc(line[1:], func(r *relative) bool { return r.state.EverAdmins[who] })
+			return nil
 		}
-		for _, l := range g.late {
-			if l.Joiner == who && g.rests(l) {
-				p.Member = false
-			}
-		}
+		p = Place{Role: role, Known: true, Member: line[0].state.Admits(c, who, role) && !g.quarantines(who)}
 		return nil
 	})
 	return p, err
