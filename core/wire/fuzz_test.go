@@ -187,23 +187,31 @@ func FuzzStoredKeys(f *testing.F) {
 		f.Add([]byte(c.Out.Key))
 	}
 	f.Fuzz(func(t *testing.T, key []byte) {
-		if group, err := wire.RowGroupMeta.Parse(key); err == nil {
-			require.Equal(t, key, wire.RowGroupMeta.Key(group))
+		for row := range wire.GroupRow(0xff) {
+			if group, err := row.Parse(key); err == nil {
+				require.Equal(t, key, row.Key(group))
+			}
+		}
+		for row := range wire.GroupMemberRow(0xff) {
+			if group, member, err := row.Parse(key); err == nil {
+				require.Equal(t, key, row.Key(group, member))
+			}
+		}
+		for row := range wire.GroupContextRow(0xff) {
+			if group, context, err := row.Parse(key); err == nil {
+				require.Equal(t, key, row.Key(group, context))
+			}
+		}
+		for row := range wire.GroupContextMemberRow(0xff) {
+			if group, context, member, err := row.Parse(key); err == nil {
+				require.Equal(t, key, row.Key(group, context, member))
+			}
 		}
 		if context, err := wire.ParseContextGroupKey(key); err == nil {
 			require.Equal(t, key, wire.ContextGroupKey(context))
 		}
 		if parent, child, err := wire.ParseGroupChildKey(key); err == nil {
 			require.Equal(t, key, wire.GroupChildKey(parent, child))
-		}
-		if group, member, err := wire.RowGroupMember.Parse(key); err == nil {
-			require.Equal(t, key, wire.RowGroupMember.Key(group, member))
-		}
-		if group, context, err := wire.RowGroupContext.Parse(key); err == nil {
-			require.Equal(t, key, wire.RowGroupContext.Key(group, context))
-		}
-		if group, context, member, err := wire.RowGroupContextAllowlist.Parse(key); err == nil {
-			require.Equal(t, key, wire.RowGroupContextAllowlist.Key(group, context, member))
 		}
 		if group, sequence, err := wire.ParseGroupOpLogKey(key); err == nil {
 			require.Equal(t, key, wire.GroupOpLogKey(group, sequence))

@@ -358,3 +358,42 @@ func TestIntBytes(t *testing.T) {
 	require.True(t, errors.As(err, &e))
 	require.Equal(t, "capabilities[0]", e.Path)
 }
+
+// FuzzRequests reads any text as each of the requests: it is refused, or what it says can be validated; an invitation that was
+// read is read again from what it prints as.
+func FuzzRequests(f *testing.F) {
+	raw, err := os.ReadFile("testdata/http.json")
+	require.NoError(f, err)
+	var file struct{ Groups map[string]json.RawMessage }
+	require.NoError(f, json.Unmarshal(raw, &file))
+	var all []vector
+	require.NoError(f, json.Unmarshal(file.Groups["json_types"], &all))
+	for _, v := range all {
+		f.Add([]byte(v.In.JSON))
+	}
+	zeros := "[" + strings.TrimSuffix(strings.Repeat("0,", 32), ",") + "]"
+	f.Add([]byte(`{"invitation":{"invitation":{"inviter_identity":` + zeros + `,"group_id":` + zeros +
+		`,"expiration_timestamp":1,"secret_salt":` + zeros + `},"inviter_signature":"00","group_alias":"a","blob_id":` + zeros + `,"source":"b"}}`))
+	f.Fuzz(func(t *testing.T, src []byte) {
+		for _, make := range requests {
+			r := make()
+			if schema.Decode(src, r) == nil {
+				_ = schema.Invalid(r.Validate())
+			}
+		}
+		for _, r := range []schema.Request{new(schema.CloseInvitationRequest), new(schema.ChooseGenesisRequest)} {
+			if schema.Decode(src, r) == nil {
+				_ = schema.Invalid(r.Validate())
+			}
+		}
+		var join schema.JoinGroupRequest
+		if schema.Decode(src, &join) != nil {
+			return
+		}
+		out, err := json.Marshal(join)
+		require.NoError(t, err)
+		var again schema.JoinGroupRequest
+		require.NoError(t, schema.Decode(out, &again), "%s", out)
+		require.Equal(t, join, again)
+	})
+}
