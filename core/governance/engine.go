@@ -331,6 +331,10 @@ func (g *Engine) evaluate(changes []Change) []Change {
 	res := e.run()
 	all := view{e, res.applied, res.joins}
 	verdicts := all.verdicts(res)
+	if to := g.revived(pins, verdicts); to < len(g.marks)-1 {
+		g.rewind(to)
+		return g.evaluate(changes)
+	}
 	for _, n := range g.fresh {
 		changes = append(changes, Change{ID: n.op.ID, New: verdicts[n.op.ID]})
 		n.say(verdicts[n.op.ID])
@@ -365,6 +369,26 @@ func (g *Engine) evaluate(changes []Change) []Change {
 		g.setMark(newest, all.e.past[e.index[newest.op.ID]])
 	}
 	return changes
+}
+
+// revived returns the mark to go back to: an earlier one than the last when a join counts that was refused, and operations
+// that rest on it do not, which was final.
+func (g *Engine) revived(pins []pin, verdicts map[domain.Hash]Verdict) int {
+	to := len(g.marks) - 1
+	loose, rests := g.looseSet(), map[domain.Hash]bool{}
+	for _, p := range pins {
+		n := p.node
+		if n.mayRevive() && n.verdict != nil && n.verdict.Code.Refused() && verdicts[n.op.ID].Code == Applied {
+			rests[n.op.ID] = true
+		}
+		for _, id := range n.op.Parents {
+			rests[n.op.ID] = rests[n.op.ID] || rests[id]
+		}
+		if before := g.markFor(n.mark); rests[n.op.ID] && loose[n] && len(g.log)-g.marks[before].at < MaxWindow {
+			to = min(to, before)
+		}
+	}
+	return to
 }
 
 // reasonsOpen reports whether the reason why some operation does not count may change.

@@ -1,6 +1,7 @@
 package governance
 
 import (
+	"math"
 	"reflect"
 	"slices"
 
@@ -243,7 +244,11 @@ func (j *judging) setMember(who domain.PublicKey, role domain.MemberRole, weak b
 	if defaults == 0 {
 		return
 	}
-	for bit := range eachBit(defaults | j.capabilities(who)) {
+	bits := defaults | j.capabilities(who)
+	if j.op.parentless() {
+		bits = math.MaxUint32 // what it writes must not hang on others like it, which see what it writes
+	}
+	for bit := range eachBit(bits) {
 		j.write(key{kind: keyCap, who: who, bit: bit}, defaults&bit != 0)
 	}
 }
