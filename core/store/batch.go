@@ -27,8 +27,9 @@ type Batch struct {
 	err   error
 	done  []func(error)
 	ended bool
-	// unknown: a commit failed with its outcome unknown.
+	// unknown: a commit failed with its outcome unknown; late is that one, if the storage did not answer.
 	unknown bool
+	late    *attempt
 	rows    rowWrites
 	size    int
 }
@@ -114,14 +115,35 @@ func (b *Batch) commit(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("commit: %w", err)
 	}
+	if err := b.db.retry(ctx, func() (bool, error) { return true, b.db.settle(ctx) }); err != nil {
+		if b.late != nil {
+			err = errkind.Of(err).Errorf("%w: %w", err, ErrOutcomeUnknown)
+		}
+		return fmt.Errorf("commit: %w", err)
+	}
+	if b.late != nil {
+		applied, decided := b.db.unsettled.outcome(b.late)
+		if decided && applied {
+			return nil
+		}
+		if decided {
+			b.batch.ID = storage.NewBatchID() // the old one was used up
+		}
+	}
 	claim := b.db.cache.claim(b.hot)
 	err := b.db.retry(ctx, func() (bool, error) {
 		// An attempt that is cut off may still take place, and then nobody knows when: let it end.
 		attempt, cancel := context.WithTimeout(context.WithoutCancel(ctx), attemptTime)
 		defer cancel()
 		_, err := b.db.storage.Apply(attempt, b.batch)
+		if attempt.Err() != nil && err != nil {
+			err = errkind.Unavailable.Errorf("no answer within %v: %w", attemptTime, err)
+		}
 		return true, err
 	})
+	if err != nil && unanswered(err) {
+		b.late = b.db.unsettled.add(b.batch.ID)
+	}
 	claim.release(err == nil)
 	if err != nil {
 		return errkind.Of(err).Errorf("commit: %w: %w", err, ErrOutcomeUnknown)

@@ -38,11 +38,12 @@ type Options struct {
 
 // DB is the database. All methods are safe for concurrent use.
 type DB struct {
-	storage  storage.Store
-	cache    *cache
-	patches  *patches
-	patience time.Duration
-	log      *slog.Logger
+	storage   storage.Store
+	cache     *cache
+	patches   *patches
+	unsettled *unsettled
+	patience  time.Duration
+	log       *slog.Logger
 }
 
 // Open makes a DB over a storage, which stays the caller's to close.
@@ -57,7 +58,7 @@ func Open(s storage.Store, opts Options) *DB {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
 	return &DB{
-		storage: s, cache: newCache(opts.CacheBytes, opts.Registerer), patches: newPatches(opts.Registerer),
+		storage: s, cache: newCache(opts.CacheBytes, opts.Registerer), patches: newPatches(opts.Registerer), unsettled: newUnsettled(),
 		patience: opts.Patience, log: opts.Logger,
 	}
 }
@@ -85,6 +86,9 @@ func (db *DB) fetch(ctx context.Context, keys []storage.Key) ([]storage.Value, e
 		part := keys[:min(len(keys), storage.MaxGetKeys)]
 		var got []storage.Value
 		err := db.retry(ctx, func() (again bool, err error) {
+			if err := db.settle(ctx); err != nil {
+				return true, err
+			}
 			got, err = db.storage.Get(ctx, part)
 			return true, err
 		})
@@ -101,6 +105,9 @@ func (db *DB) fetch(ctx context.Context, keys []storage.Key) ([]storage.Value, e
 
 func (db *DB) scan(ctx context.Context, r storage.Range, page func([]storage.Item) error) error {
 	return db.retry(ctx, func() (again bool, err error) {
+		if err := db.settle(ctx); err != nil {
+			return true, err
+		}
 		again = true
 		err = db.storage.Scan(ctx, r, func(items []storage.Item) error {
 			again = false // what was delivered cannot be taken back
@@ -140,6 +147,9 @@ func worthRepeating(err error) bool {
 // Snapshot opens a consistent view of everything, without cache. It must be closed; it also ends with ctx, or when it is
 // not used for storage.SnapshotLease.
 func (db *DB) Snapshot(ctx context.Context) (*Snapshot, error) {
+	if err := db.settle(ctx); err != nil {
+		return nil, err
+	}
 	s, err := db.storage.Snapshot(ctx)
 	if err != nil {
 		return nil, err

@@ -75,6 +75,7 @@ func TestPatchedRowsAreReadWhole(t *testing.T) {
 					b.Rows(ctxA, []runtime.Row{{Key: key, Value: []byte(next[key]), Edits: edits}})
 				}
 			}
+			require.NoError(t, db.Settle(context.Background()))
 			switch rapid.IntRange(0, 9).Draw(t, "fate") {
 			case 0: // nobody knows whether it took place: it did
 				rec.after = func(string) error { return errkind.Unavailable.Errorf("gone") }

@@ -61,7 +61,9 @@ type Store interface {
 	// Apply commits a batch: all of it or nothing, visible to readers at once, and, with the plugin's default
 	// configuration, on disk when Apply returns. Operations apply in order. A batch whose ID is among the last
 	// RememberedBatches is not applied again: replayed is true. After an error the batch may or may not have been
-	// applied; applying it again with the same ID is safe.
+	// applied; applying it again with the same ID is safe. One with an ID that is on its way waits for its end. A batch
+	// without operations takes its ID too: that is how a host learns what became of a batch that was not answered, and
+	// keeps it from being applied later.
 	Apply(ctx context.Context, b Batch) (replayed bool, err error)
 	// Snapshot opens a consistent view (CapSnapshot). It ends with Close, with ctx, or when unused for SnapshotLease;
 	// then its methods fail with kind NotFound.

@@ -315,6 +315,26 @@ var idempotenceChecks = []check{
 		require.True(s, replayed)
 		s.wantAbsent("c", "other")
 	}},
+	{name: "an empty batch takes its id", run: func(s *suite) {
+		for _, first := range []bool{true, false} {
+			b := storage.Batch{ID: storage.NewBatchID()}
+			b.Put("c", []byte("k"), []byte{1})
+			empty := storage.Batch{ID: b.ID}
+			s.put("c", "k", "before")
+			if first {
+				_, err := s.store.Apply(s.ctx, b)
+				require.NoError(s, err)
+			}
+			replayed, err := s.store.Apply(s.ctx, empty)
+			require.NoError(s, err)
+			require.Equal(s, first, replayed)
+			s.put("c", "k", "after")
+			replayed, err = s.store.Apply(s.ctx, b)
+			require.NoError(s, err)
+			require.True(s, replayed)
+			s.wantValue("c", "k", "after")
+		}
+	}},
 	{name: "the latest are remembered", run: func(s *suite) { s.remembers(func() {}) }},
 	{name: "the latest are remembered over a reopen", needs: needsReopen, run: func(s *suite) {
 		s.remembers(func() { s.use(s.f.Reopen(s, s.store)) })

@@ -45,19 +45,32 @@ type full struct {
 	out []contexts.Published
 }
 
-// faulty is a store that can refuse commits.
+// faulty is a store that can leave commits without an answer, and do them when it has done the next one.
 type faulty struct {
 	storage.Plugin
 	broken atomic.Bool
+
+	mu   sync.Mutex
+	late []storage.Batch
 }
 
-var errBroken = errkind.Internal.Errorf("the store is broken")
+var errBroken = errkind.Unavailable.Errorf("the store is broken")
 
 func (f *faulty) Apply(ctx context.Context, b storage.Batch) (bool, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	if f.broken.Load() {
+		f.late = append(f.late, b)
 		return false, errBroken
 	}
-	return f.Plugin.Apply(ctx, b)
+	replayed, err := f.Plugin.Apply(ctx, b)
+	for _, b := range f.late {
+		if _, err := f.Plugin.Apply(ctx, b); err != nil {
+			return false, err
+		}
+	}
+	f.late = nil
+	return replayed, err
 }
 
 // application is the one of every history.
@@ -182,7 +195,6 @@ func (n *full) call(ctx context.Context, c Call) (*Answer, error) {
 	n.rig.setSource(n.context, source{n.clock, n.random})
 	out := &Answer{}
 	n.storage.broken.Store(c.Crash)
-	defer n.storage.broken.Store(false)
 	var err error
 	if c.Kind == runtime.Init {
 		seed, secret := n.seed, [32]byte(n.key)
@@ -198,6 +210,7 @@ func (n *full) call(ctx context.Context, c Call) (*Answer, error) {
 			out.Output = r.Output
 		}
 	}
+	n.storage.broken.Store(false)
 	var refused *contexts.CallError
 	switch {
 	case c.Crash && errors.Is(err, errBroken):
