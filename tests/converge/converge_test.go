@@ -71,7 +71,8 @@ func TestGuestsComputeOurRoot(t *testing.T) {
 			continue
 		}
 		s := run(t, converge.Options{
-			Options: histories.Options{From: 1, Seeds: harness.Scale(2, 60)}, Steps: harness.Scale(40, 80), Only: name, Calm: true,
+			// Not the seeds of TestHistories, which runs at the same time in the same runtimes: a seed names a context.
+			Options: histories.Options{From: 2_000_000, Seeds: harness.Scale(2, 60)}, Steps: harness.Scale(40, 80), Only: name, Calm: true,
 		}).Stats
 		require.Zero(t, s.RootsDiffer)
 		require.Greater(t, s.Roots, harness.Scale(15, 1000), name)
