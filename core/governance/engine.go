@@ -331,7 +331,7 @@ func (g *Engine) evaluate(changes []Change) []Change {
 	res := e.run()
 	all := view{e, res.applied, res.joins}
 	verdicts := all.verdicts(res)
-	if to := g.revived(pins, verdicts); to < len(g.marks)-1 {
+	if to := g.revived(pins, loose, verdicts); to < len(g.marks)-1 {
 		g.rewind(to)
 		return g.evaluate(changes)
 	}
@@ -373,9 +373,9 @@ func (g *Engine) evaluate(changes []Change) []Change {
 
 // revived returns the mark to go back to: an earlier one than the last when a join counts that was refused, and operations
 // that rest on it do not, which was final.
-func (g *Engine) revived(pins []pin, verdicts map[domain.Hash]Verdict) int {
+func (g *Engine) revived(pins []pin, loose map[*node]bool, verdicts map[domain.Hash]Verdict) int {
 	to := len(g.marks) - 1
-	loose, rests := g.looseSet(), map[domain.Hash]bool{}
+	rests := map[domain.Hash]bool{}
 	for _, p := range pins {
 		n := p.node
 		if n.mayRevive() && n.verdict != nil && n.verdict.Code.Refused() && verdicts[n.op.ID].Code == Applied {
@@ -384,7 +384,10 @@ func (g *Engine) revived(pins []pin, verdicts map[domain.Hash]Verdict) int {
 		for _, id := range n.op.Parents {
 			rests[n.op.ID] = rests[n.op.ID] || rests[id]
 		}
-		if before := g.markFor(n.mark); rests[n.op.ID] && loose[n] && len(g.log)-g.marks[before].at < MaxWindow {
+		if !rests[n.op.ID] || !loose[n] {
+			continue
+		}
+		if before := g.markFor(n.mark); len(g.log)-g.marks[before].at < MaxWindow {
 			to = min(to, before)
 		}
 	}

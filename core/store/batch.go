@@ -121,14 +121,11 @@ func (b *Batch) commit(ctx context.Context) error {
 		}
 		return fmt.Errorf("commit: %w", err)
 	}
-	if b.late != nil {
-		applied, decided := b.db.unsettled.outcome(b.late)
-		if decided && applied {
+	if b.late != nil { // it is decided now
+		if b.db.unsettled.applied(b.late) {
 			return nil
 		}
-		if decided {
-			b.batch.ID = storage.NewBatchID() // the old one was used up
-		}
+		b.batch.ID = storage.NewBatchID() // the old one was used up
 	}
 	claim := b.db.cache.claim(b.hot)
 	err := b.db.retry(ctx, func() (bool, error) {

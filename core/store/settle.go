@@ -21,10 +21,9 @@ type unsettled struct {
 	first []*attempt // in the order in which they failed
 }
 
-// attempt is a commit without an answer.
+// attempt is a commit without an answer; applied is what became of it, once it is decided.
 type attempt struct {
 	id      storage.BatchID
-	decided bool
 	applied bool
 }
 
@@ -57,15 +56,15 @@ func (u *unsettled) next() *attempt {
 func (u *unsettled) decide(a *attempt, applied bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	a.decided, a.applied = true, applied
+	a.applied = applied
 	u.first = u.first[1:]
 	u.count.Add(-1)
 }
 
-func (u *unsettled) outcome(a *attempt) (applied, decided bool) {
+func (u *unsettled) applied(a *attempt) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	return a.applied, a.decided
+	return a.applied
 }
 
 // settle decides commits without an answer. An empty batch with the id of one is waited for behind it, and then repeats it
