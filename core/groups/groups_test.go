@@ -94,13 +94,9 @@ func (r *rig) sign(key domain.PrivateKey, nonce uint64, body wire.GroupOp, paren
 
 func (r *rig) signIn(group domain.GroupID, key domain.PrivateKey, nonce uint64, body wire.GroupOp,
 	parents ...domain.Hash) (domain.Hash, []byte) {
-	signed, err := wire.SignableGroupOp{
+	id, raw, err := wire.SignableGroupOp{
 		Version: wire.GroupOpVersion, Group: group, Signer: key.Public(), Nonce: nonce, Op: body, Parents: parents,
-	}.Sign(key)
-	require.NoError(r.t, err)
-	id, err := signed.ContentHash()
-	require.NoError(r.t, err)
-	raw, err := wire.Encode(signed)
+	}.SignRaw(key)
 	require.NoError(r.t, err)
 	return id, raw
 }

@@ -166,11 +166,7 @@ func (s *Service) make(g *group, key domain.PrivateKey, body wire.GroupOp) (held
 }
 
 func (g *group) sign(key domain.PrivateKey, unsigned wire.SignableGroupOp) (held, error) {
-	signed, err := unsigned.Sign(key)
-	if err != nil {
-		return held{}, err
-	}
-	raw, err := wire.Encode(signed)
+	_, raw, err := unsigned.SignRaw(key)
 	if err != nil {
 		return held{}, err
 	}

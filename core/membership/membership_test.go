@@ -183,11 +183,9 @@ func TestClaims_Late(t *testing.T) {
 // op signs an operation as any peer could.
 func op(t *testing.T, key domain.PrivateKey, group domain.GroupID, body wire.GroupOp, parents ...domain.Hash) []byte {
 	t.Helper()
-	signed, err := wire.SignableGroupOp{
+	_, raw, err := wire.SignableGroupOp{
 		Version: wire.GroupOpVersion, Group: group, Parents: parents, Signer: key.Public(), Nonce: 1, Op: body,
-	}.Sign(key)
-	require.NoError(t, err)
-	raw, err := wire.Encode(signed)
+	}.SignRaw(key)
 	require.NoError(t, err)
 	return raw
 }

@@ -98,14 +98,8 @@ func TestGenesis_MadeUp(t *testing.T) {
 
 	raws, err := a.service().After(t.Context(), id, nil, 100)
 	require.NoError(t, err)
-	forged, err := wire.SignableGroupOp{
-		Version: wire.GroupOpVersion, Group: id, Parents: []domain.Hash{}, Signer: liar.Public(), Nonce: 1,
-		Op: wire.OpMemberAdded{Member: second.Public(), Role: domain.RoleAdmin},
-	}.Sign(liar)
-	require.NoError(t, err)
-	raw, err := wire.Encode(forged)
-	require.NoError(t, err)
-	_, err = b.service().Receive(t.Context(), id, "peer", append(raws, raw))
+	forged := op(t, liar, id, wire.OpMemberAdded{Member: second.Public(), Role: domain.RoleAdmin})
+	_, err = b.service().Receive(t.Context(), id, "peer", append(raws, forged))
 	require.NoError(t, err)
 	require.ErrorContains(t, b.manager().Learn(t.Context(), second.Public(), vouched(liar)), "nothing speaks for a genesis by")
 	require.NoError(t, b.manager().Learn(t.Context(), second.Public(), vouched(founder)))

@@ -76,17 +76,30 @@ func (s SignableGroupOp) SigningBytes() ([]byte, error) {
 
 // Sign signs an operation with the key of its signer. An operation that others would refuse for its size is an error.
 func (s SignableGroupOp) Sign(key domain.PrivateKey) (SignedGroupOp, error) {
-	if key.Public() != s.Signer {
-		return SignedGroupOp{}, errkind.Invalid.Errorf("sign group operation: the key is not that of signer %s", s.Signer)
-	}
-	message, err := s.SigningBytes()
+	signed, _, err := s.sign(key)
+	return signed, err
+}
+
+// SignRaw signs as Sign does and returns the identity and the encoding of the signed operation.
+func (s SignableGroupOp) SignRaw(key domain.PrivateKey) (id domain.Hash, raw []byte, err error) {
+	signed, message, err := s.sign(key)
 	if err != nil {
-		return SignedGroupOp{}, err
+		return id, nil, err
+	}
+	return sha256.Sum256(message), slices.Concat(message[len(groupOpDomain):], signed.Signature[:]), nil
+}
+
+func (s SignableGroupOp) sign(key domain.PrivateKey) (signed SignedGroupOp, message []byte, err error) {
+	if key.Public() != s.Signer {
+		return signed, nil, errkind.Invalid.Errorf("sign group operation: the key is not that of signer %s", s.Signer)
+	}
+	if message, err = s.SigningBytes(); err != nil {
+		return signed, nil, err
 	}
 	if size := len(message) - len(groupOpDomain) + len(domain.Signature{}); size > MaxGroupOpBytes {
-		return SignedGroupOp{}, errkind.TooLarge.Errorf("signed group op payload exceeds max (%d > %d)", size, MaxGroupOpBytes)
+		return signed, nil, errkind.TooLarge.Errorf("signed group op payload exceeds max (%d > %d)", size, MaxGroupOpBytes)
 	}
-	return SignedGroupOp{SignableGroupOp: s, Signature: key.Sign(message)}, nil
+	return SignedGroupOp{SignableGroupOp: s, Signature: key.Sign(message)}, message, nil
 }
 
 // SignedGroupOp is a group operation as it travels and is kept.

@@ -244,6 +244,10 @@ func TestSignedGroupOps(t *testing.T) {
 		hash, err := op.ContentHash()
 		require.NoError(t, err)
 		require.Equal(t, id, hash)
+		hash, again, err := op.SignRaw(domain.PrivateKey(c.In.SecretKey))
+		require.NoError(t, err)
+		require.Equal(t, id, hash)
+		require.Equal(t, raw, again)
 	}
 }
 

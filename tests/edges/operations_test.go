@@ -66,11 +66,9 @@ var operations = []edge{
 		require.Equal(t, governance.RefusedNonceStale, r.code(raw2))
 	}},
 	{7, "a state hash that does not fit", "it has no weight: two honest admins would refuse each other for ever", func(t *testing.T, r *rig) {
-		signed, err := wire.SignableGroupOp{
+		_, raw, err := wire.SignableGroupOp{
 			Version: wire.GroupOpVersion, Group: r.genesis.Group, Signer: admin.Public(), Nonce: 1, StateHash: domain.Hash{1}, Op: wire.OpNoop{},
-		}.Sign(admin)
-		require.NoError(t, err)
-		raw, err := wire.Encode(signed)
+		}.SignRaw(admin)
 		require.NoError(t, err)
 		require.Equal(t, governance.Applied, r.code(raw))
 	}},

@@ -364,11 +364,7 @@ func (h *history) forge(r *realm) {
 			op.Parents = append(op.Parents, pick(h, r.ids))
 		}
 	}
-	signed, err := op.Sign(who.key)
-	h.check(err, "forge")
-	id, err := signed.ContentHash()
-	h.check(err, "forge")
-	raw, err := wire.Encode(signed)
+	id, raw, err := op.SignRaw(who.key)
 	h.check(err, "forge")
 	r.remember(id, raw)
 	h.stats.Forged++

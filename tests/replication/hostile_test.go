@@ -284,11 +284,9 @@ func (s *scene) topics(t *testing.T) {
 	}, dropped("delta"), dropped("heartbeat"), dropped("wrong topic"))
 	s.attack(t, "wrong group", func(t *testing.T, e *evil) {
 		op := func(group domain.GroupID, key domain.PrivateKey) []byte {
-			signed, err := wire.SignableGroupOp{
-				Version: wire.GroupOpVersion, Group: group, Parents: []domain.Hash{}, Signer: key.Public(), Nonce: 1, Op: wire.OpNoop{},
-			}.Sign(key)
-			require.NoError(t, err)
-			raw, err := wire.Encode(signed)
+			_, raw, err := wire.SignableGroupOp{
+				Version: wire.GroupOpVersion, Group: group, Signer: key.Public(), Nonce: 1, Op: wire.OpNoop{},
+			}.SignRaw(key)
 			require.NoError(t, err)
 			return raw
 		}

@@ -68,14 +68,10 @@ func (s *scene) removed(t *testing.T) {
 	s.attack(t, "a removed member takes itself in again", func(t *testing.T, e *evil) {
 		own := domain.GroupID(e.id)
 		for nonce, parents := range [][]domain.Hash{ofGroup, {}} {
-			signed, err := wire.SignableGroupOp{
+			id, raw, err := wire.SignableGroupOp{
 				Version: wire.GroupOpVersion, Group: own, Parents: parents, Signer: e.key.Public(), Nonce: uint64(nonce + 1), //nolint:gosec // small
 				Op: wire.OpMemberAdded{Member: e.key.Public(), Role: domain.RoleAdmin},
-			}.Sign(e.key)
-			require.NoError(t, err)
-			raw, err := wire.Encode(signed)
-			require.NoError(t, err)
-			id, err := signed.ContentHash()
+			}.SignRaw(e.key)
 			require.NoError(t, err)
 			e.sayIn(e.topics[1], wire.GroupGovernanceDelta{Group: own, Delta: id, Parents: parents, Payload: raw})
 		}
