@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"strings"
 	"sync"
@@ -23,11 +22,11 @@ import (
 	"github.com/calimero-go/core/core/identity"
 	"github.com/calimero-go/core/core/store"
 	"github.com/calimero-go/core/core/wire"
-	"github.com/calimero-go/core/plugin-sdk/borsh"
 	"github.com/calimero-go/core/plugin-sdk/crdt"
 	"github.com/calimero-go/core/plugin-sdk/domain"
 	"github.com/calimero-go/core/plugin-sdk/errkind"
 	"github.com/calimero-go/core/plugin-sdk/runtime"
+	"github.com/calimero-go/core/plugin-sdk/runtimetest"
 	"github.com/calimero-go/core/plugin-sdk/storage"
 	"github.com/calimero-go/core/plugin-sdk/storagetest"
 )
@@ -37,66 +36,21 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // testApp is what contexts in tests run; mergingApp merges its own state.
 var testApp, mergingApp = domain.ApplicationID{0xaa}, domain.ApplicationID{0xcc}
 
-// guest is an application written in Go: it runs one method against the host the manager gave.
-type guest func(ctx context.Context, e *runtime.Execute, h runtime.Host) (*runtime.Result, error)
+// guest is an application written in Go; a module of it merges its own state when its id begins with 2.
+type guest struct{ runtimetest.Guest }
 
-type guestRuntime struct {
-	runtime.Runtime
-	guest guest
+func (guest) Inspect(_ context.Context, id domain.Hash) (runtime.ModuleInfo, error) {
+	exports := []runtime.Export{{Name: "__calimero_sync_next", Kind: "func"}}
+	return runtime.ModuleInfo{ID: id, RegistersMerge: id[0] == 2, Exports: exports}, nil
 }
 
-func (g guestRuntime) Engine(context.Context) (runtime.Engine, error) {
-	return runtime.Engine{Name: "go", Capabilities: []string{runtime.CapFuel, runtime.CapDeadline}}, nil
-}
-
-// guestInfo of the modules in tests, by the first byte of their ids; a module merges its own state when that is 2.
-func (g guestRuntime) Inspect(_ context.Context, id domain.Hash) (runtime.ModuleInfo, error) {
-	info := runtime.ModuleInfo{ID: id, RegistersMerge: id[0] == 2}
-	info.Exports = []runtime.Export{{Name: "__calimero_sync_next", Kind: "func"}}
-	return info, nil
-}
-func (g guestRuntime) OpenLane(context.Context) (runtime.Lane, error) { return guestLane(g), nil }
-func (g guestRuntime) Forget(context.Context, []domain.Hash, []domain.ContextID) error {
-	return nil
-}
-
-type guestLane guestRuntime
-
-func (l guestLane) Execute(ctx context.Context, e *runtime.Execute, h runtime.Host) (*runtime.Result, error) {
-	return l.guest(ctx, e, h)
-}
-func (guestLane) Close() error { return nil }
-
-// stateKey is a row of the replicated state.
-func stateKey(k crdt.StateKey) runtime.Key { return runtime.Key{Scope: runtime.ScopeState, K: k} }
-
-// wrote is the result of a guest that wrote the bytes of its tree root, as the SDK writes them.
+// wrote is the result of a guest that wrote the bytes of its tree root.
 func wrote(e *runtime.Execute, value string) *runtime.Result {
-	id, now := crdt.TreeRoot(e.Context), max(e.TimeFloor, uint64(time.Now().UnixNano()))
-	own := crdt.OwnHash([]byte(value))
-	index := crdt.EntityIndex{
-		ID: id, OwnHash: own, FullHash: crdt.FullHash(own, nil), Metadata: crdt.Metadata{CreatedAt: 1, UpdatedAt: now},
-	}
-	row, err := borsh.Marshal(index)
-	if err != nil {
-		panic(err)
-	}
-	artifact, err := crdt.EncodeArtifact([]crdt.Action{{
-		Kind: crdt.Update, ID: id, Data: []byte(value), Metadata: index.Metadata,
-	}})
-	if err != nil {
-		panic(err)
-	}
-	return &runtime.Result{
-		RootHash: &index.FullHash, Artifact: artifact, Usage: runtime.Usage{Time: now}, Writes: []runtime.Row{
-			{Key: stateKey(crdt.IndexKey(id)), Value: row}, {Key: stateKey(crdt.EntryKey(id)), Value: []byte(value)},
-		},
-	}
+	return runtimetest.Wrote(e, []byte(value))
 }
 
 // register is the guest most tests use: one register per context, the tree root. Its methods take the input as they are.
 func register(ctx context.Context, e *runtime.Execute, h runtime.Host) (*runtime.Result, error) {
-	key := stateKey(crdt.EntryKey(crdt.TreeRoot(e.Context)))
 	wrote := func(value string) *runtime.Result { return wrote(e, value) }
 	switch method, arg, _ := strings.Cut(e.Method, ":"); method {
 	case "init":
@@ -104,11 +58,8 @@ func register(ctx context.Context, e *runtime.Execute, h runtime.Host) (*runtime
 	case "set":
 		return wrote(string(e.Input)), nil
 	case "get":
-		rows, err := h.Rows(ctx, []runtime.Key{key})
-		if err != nil {
-			return nil, err
-		}
-		return &runtime.Result{Value: rows[0].Value}, nil
+		value, err := runtimetest.Read(ctx, e, h)
+		return &runtime.Result{Value: value}, err
 	case "fail":
 		r := wrote("lost")
 		r.AppError = []byte(`"no"`)
@@ -228,12 +179,10 @@ func (modules) Module(_ context.Context, app domain.ApplicationID, _ wire.Applic
 	if app == mergingApp {
 		id[0] = 2
 	}
-	return contexts.Module{ID: id, Open: func(context.Context) (io.ReadCloser, error) {
-		return io.NopCloser(strings.NewReader("")), nil
-	}}, nil
+	return contexts.Module{ID: id}, nil
 }
 
-func startNode(t *testing.T, g guest, opts contexts.Options) *node {
+func startNode(t *testing.T, g runtimetest.Guest, opts contexts.Options) *node {
 	t.Helper()
 	mem := storagetest.NewMemory()
 	t.Cleanup(func() { require.NoError(t, mem.Close(context.Background())) })
@@ -248,7 +197,7 @@ func startNode(t *testing.T, g guest, opts contexts.Options) *node {
 }
 
 // restart starts another node over the same storage; n does not do anything any more.
-func (n *node) restart(t *testing.T, g guest) *node {
+func (n *node) restart(t *testing.T, g runtimetest.Guest) *node {
 	t.Helper()
 	n.stop()
 	again := startOver(t, n.storage, g, contexts.Options{})
@@ -256,11 +205,11 @@ func (n *node) restart(t *testing.T, g guest) *node {
 	return again
 }
 
-func startOver(t *testing.T, rec *recorder, g guest, opts contexts.Options) *node {
+func startOver(t *testing.T, rec *recorder, g runtimetest.Guest, opts contexts.Options) *node {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	db := store.Open(rec, store.Options{Patience: 10 * time.Millisecond})
-	x, err := executor.New(ctx, guestRuntime{guest: g}, executor.Options{Lanes: 8})
+	x, err := executor.New(ctx, guest{g}, executor.Options{Lanes: 8})
 	require.NoError(t, err)
 	opts.DB, opts.Executor, opts.Modules = db, x, modules{}
 	opts.Identity = identity.NewNode(db, nodeKey)

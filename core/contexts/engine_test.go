@@ -17,10 +17,11 @@ import (
 	"github.com/calimero-go/core/plugin-sdk/crdt"
 	"github.com/calimero-go/core/plugin-sdk/domain"
 	"github.com/calimero-go/core/plugin-sdk/runtime"
+	"github.com/calimero-go/core/plugin-sdk/runtimetest"
 )
 
 // watched is a guest whose executions are kept.
-func watched(g guest) (guest, func() []*runtime.Execute) {
+func watched(g runtimetest.Guest) (runtimetest.Guest, func() []*runtime.Execute) {
 	var mu sync.Mutex
 	var all []*runtime.Execute
 	return func(ctx context.Context, e *runtime.Execute, h runtime.Host) (*runtime.Result, error) {
@@ -39,7 +40,7 @@ func watched(g guest) (guest, func() []*runtime.Execute) {
 // corrected, a wrong root hash is counted, rows of its own pass.
 func TestEngine_RowsOfTheEngineAreCommitted(t *testing.T) {
 	t.Parallel()
-	own, gone := stateKey([32]byte{1}), stateKey([32]byte{2})
+	own, gone := runtimetest.StateKey([32]byte{1}), runtimetest.StateKey([32]byte{2})
 	g, calls := watched(func(ctx context.Context, e *runtime.Execute, h runtime.Host) (*runtime.Result, error) {
 		r, err := register(ctx, e, h)
 		switch {
@@ -65,7 +66,7 @@ func TestEngine_RowsOfTheEngineAreCommitted(t *testing.T) {
 calimero_contexts_root_differences_total 1
 `), "calimero_contexts_root_differences_total"))
 	require.Equal(t, "two", n.get(t, id))
-	entry := stateKey(crdt.EntryKey(crdt.TreeRoot(id)))
+	entry := runtimetest.StateKey(crdt.EntryKey(crdt.TreeRoot(id)))
 	rows, err := store.GetRows(t.Context(), n.db, id, []runtime.Key{entry, own, gone})
 	require.NoError(t, err)
 	require.Equal(t, "two", string(rows[0].Value))

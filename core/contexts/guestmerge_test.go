@@ -13,11 +13,12 @@ import (
 	"github.com/calimero-go/core/plugin-sdk/crdt"
 	"github.com/calimero-go/core/plugin-sdk/domain"
 	"github.com/calimero-go/core/plugin-sdk/runtime"
+	"github.com/calimero-go/core/plugin-sdk/runtimetest"
 )
 
 // union is a guest whose root bytes are a set of letters, which it merges itself.
 func union(ctx context.Context, e *runtime.Execute, h runtime.Host) (*runtime.Result, error) {
-	rows, err := h.Rows(ctx, []runtime.Key{stateKey(crdt.EntryKey(crdt.TreeRoot(e.Context)))})
+	rows, err := h.Rows(ctx, []runtime.Key{runtimetest.StateKey(crdt.EntryKey(crdt.TreeRoot(e.Context)))})
 	if err != nil {
 		return nil, err
 	}

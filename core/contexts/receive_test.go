@@ -18,6 +18,7 @@ import (
 	"github.com/calimero-go/core/plugin-sdk/domain"
 	"github.com/calimero-go/core/plugin-sdk/errkind"
 	"github.com/calimero-go/core/plugin-sdk/runtime"
+	"github.com/calimero-go/core/plugin-sdk/runtimetest"
 )
 
 // outbox keeps what a node publishes.
@@ -362,7 +363,7 @@ func TestReceive_OneAuthorCannotFillTheStore(t *testing.T) {
 }
 
 // handled is a guest that counts the calls of "handler" and "broken", which write.
-func handled(counts *sync.Map) guest {
+func handled(counts *sync.Map) runtimetest.Guest {
 	return func(ctx context.Context, e *runtime.Execute, h runtime.Host) (*runtime.Result, error) {
 		if e.Method != "handler" && e.Method != "broken" {
 			return register(ctx, e, h)

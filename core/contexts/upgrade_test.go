@@ -20,6 +20,7 @@ import (
 	"github.com/calimero-go/core/plugin-sdk/domain"
 	"github.com/calimero-go/core/plugin-sdk/errkind"
 	"github.com/calimero-go/core/plugin-sdk/runtime"
+	"github.com/calimero-go/core/plugin-sdk/runtimetest"
 )
 
 // nextApp follows testApp.
@@ -31,7 +32,7 @@ type versioned struct{ migrations atomic.Int32 }
 
 func (g *versioned) run(ctx context.Context, e *runtime.Execute, h runtime.Host) (*runtime.Result, error) {
 	read := func() (string, error) {
-		rows, err := h.Rows(ctx, []runtime.Key{stateKey(crdt.EntryKey(crdt.StateEntryID))})
+		rows, err := h.Rows(ctx, []runtime.Key{runtimetest.StateKey(crdt.EntryKey(crdt.StateEntryID))})
 		if err != nil || rows[0].Absent {
 			return "", err
 		}
@@ -82,8 +83,8 @@ func stated(e *runtime.Execute, value string, first bool) *runtime.Result {
 		if err != nil {
 			panic(err)
 		}
-		r.Writes = append(r.Writes, runtime.Row{Key: stateKey(crdt.IndexKey(actions[i].ID)), Value: index},
-			runtime.Row{Key: stateKey(crdt.EntryKey(actions[i].ID)), Value: actions[i].Data})
+		r.Writes = append(r.Writes, runtime.Row{Key: runtimetest.StateKey(crdt.IndexKey(actions[i].ID)), Value: index},
+			runtime.Row{Key: runtimetest.StateKey(crdt.EntryKey(actions[i].ID)), Value: actions[i].Data})
 	}
 	return r
 }

@@ -3,7 +3,6 @@ package sync_test
 import (
 	"context"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -23,58 +22,27 @@ import (
 	"github.com/calimero-go/core/core/store"
 	"github.com/calimero-go/core/core/sync"
 	"github.com/calimero-go/core/core/wire"
-	"github.com/calimero-go/core/plugin-sdk/borsh"
-	"github.com/calimero-go/core/plugin-sdk/crdt"
 	"github.com/calimero-go/core/plugin-sdk/domain"
 	"github.com/calimero-go/core/plugin-sdk/runtime"
+	"github.com/calimero-go/core/plugin-sdk/runtimetest"
 	"github.com/calimero-go/core/plugin-sdk/storagetest"
 )
 
-// goRuntime runs an application written in Go: one register per context, the bytes of the tree root.
-type goRuntime struct{ runtime.Runtime }
-
-func (goRuntime) Engine(context.Context) (runtime.Engine, error) {
-	return runtime.Engine{Name: "go", Capabilities: []string{runtime.CapFuel, runtime.CapDeadline}}, nil
-}
-func (goRuntime) Inspect(_ context.Context, id domain.Hash) (runtime.ModuleInfo, error) {
-	return runtime.ModuleInfo{ID: id}, nil
-}
-func (goRuntime) OpenLane(context.Context) (runtime.Lane, error)                  { return goRuntime{}, nil }
-func (goRuntime) Forget(context.Context, []domain.Hash, []domain.ContextID) error { return nil }
-func (goRuntime) Close() error                                                    { return nil }
-
-func (goRuntime) Execute(_ context.Context, e *runtime.Execute, _ runtime.Host) (*runtime.Result, error) {
+// register is an application with one register per context, the bytes of the tree root.
+func register(_ context.Context, e *runtime.Execute, _ runtime.Host) (*runtime.Result, error) {
 	value := e.Input
 	if e.Method == "init" {
 		value = []byte("initial")
 	}
-	id, now, own := crdt.TreeRoot(e.Context), max(e.TimeFloor, uint64(time.Now().UnixNano())), crdt.OwnHash(value)
-	index := crdt.EntityIndex{
-		ID: id, OwnHash: own, FullHash: crdt.FullHash(own, nil), Metadata: crdt.Metadata{CreatedAt: 1, UpdatedAt: now},
-	}
-	row, err := borsh.Marshal(index)
-	if err != nil {
-		return nil, err
-	}
-	artifact, err := crdt.EncodeArtifact([]crdt.Action{{Kind: crdt.Update, ID: id, Data: value, Metadata: index.Metadata}})
-	if err != nil {
-		return nil, err
-	}
-	key := func(k crdt.StateKey) runtime.Key { return runtime.Key{Scope: runtime.ScopeState, K: k} }
-	return &runtime.Result{
-		RootHash: &index.FullHash, Artifact: artifact, Usage: runtime.Usage{Time: now}, Writes: []runtime.Row{
-			{Key: key(crdt.IndexKey(id)), Value: row}, {Key: key(crdt.EntryKey(id)), Value: value},
-		},
-		Events: []runtime.Event{{Kind: "set", Data: value}},
-	}, nil
+	r := runtimetest.Wrote(e, value)
+	r.Events = []runtime.Event{{Kind: "set", Data: value}}
+	return r, nil
 }
 
 type noModules struct{}
 
 func (noModules) Module(context.Context, domain.ApplicationID, wire.ApplicationRecord) (contexts.Module, error) {
-	return contexts.Module{ID: domain.Hash{1}, Open: func(context.Context) (io.ReadCloser, error) {
-		return io.NopCloser(strings.NewReader("")), nil
-	}}, nil
+	return contexts.Module{ID: domain.Hash{1}}, nil
 }
 
 // replica is a node with a real ContextManager.
@@ -124,7 +92,7 @@ func newReplica(t testing.TB, l *lan, i, members int, id domain.ContextID, s set
 	r := &replica{db: db, port: l.join(fmt.Sprint("replica-", i)), key: keyOf(i), id: id}
 	r.port.plain = s.plain
 	ctx, cancel := context.WithCancel(context.Background())
-	x, err := executor.New(ctx, goRuntime{}, executor.Options{Lanes: 4})
+	x, err := executor.New(ctx, runtimetest.Guest(register), executor.Options{Lanes: 4})
 	require.NoError(t, err)
 	blobStore, err := blobs.Open(ctx, db, t.TempDir(), blobs.Options{})
 	require.NoError(t, err)

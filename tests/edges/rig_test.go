@@ -4,11 +4,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -32,11 +30,10 @@ import (
 	deltas "github.com/calimero-go/core/core/sync"
 	"github.com/calimero-go/core/core/upgrades"
 	"github.com/calimero-go/core/core/wire"
-	"github.com/calimero-go/core/plugin-sdk/borsh"
-	"github.com/calimero-go/core/plugin-sdk/crdt"
 	"github.com/calimero-go/core/plugin-sdk/domain"
 	"github.com/calimero-go/core/plugin-sdk/errkind"
 	"github.com/calimero-go/core/plugin-sdk/runtime"
+	"github.com/calimero-go/core/plugin-sdk/runtimetest"
 	"github.com/calimero-go/core/plugin-sdk/storage"
 	"github.com/calimero-go/core/plugin-sdk/storagetest"
 )
@@ -159,7 +156,7 @@ func (r *rig) start() {
 	})
 	stored, err := blobs.Open(ctx, r.db, t.TempDir(), blobs.Options{})
 	require.NoError(t, err)
-	x, err := executor.New(ctx, guests{}, executor.Options{Lanes: 4})
+	x, err := executor.New(ctx, runtimetest.Guest(register), executor.Options{Lanes: 4})
 	require.NoError(t, err)
 	manager := contexts.New(contexts.Options{
 		DB: r.db, Blobs: stored, Identity: r.identity, Executor: x, Groups: r.service, Modules: r,
@@ -183,7 +180,7 @@ func (r *rig) start() {
 	r.upgrades = upgrades.New(upgrades.Options{DB: r.db, Groups: r.service, Contexts: r.contexts, Identity: r.identity})
 	governing := flows.New(flows.Options{DB: r.db, Groups: r.service, Peers: r.members, Identity: r.identity})
 	server, err := api.New(api.Deps{
-		Contexts: nodeContexts{r.contexts, r}, Apps: apps.New(r.db, stored, guests{}, apps.Options{}), Blobs: stored, Identity: r.identity,
+		Contexts: nodeContexts{r.contexts, r}, Apps: apps.New(r.db, stored, runtimetest.Guest(register), apps.Options{}), Blobs: stored, Identity: r.identity,
 		Peers: nodeContexts{r.contexts, r}, Groups: governing, Upgrades: r.upgrades,
 	}, api.Options{Admin: true, JSONRPC: true})
 	require.NoError(t, err)
@@ -344,56 +341,23 @@ func (r *rig) Module(ctx context.Context, id domain.ApplicationID, _ wire.Applic
 			}
 		}
 	}
-	return contexts.Module{ID: domain.Hash{id[0]}, Open: func(context.Context) (io.ReadCloser, error) {
-		return io.NopCloser(strings.NewReader("")), nil
-	}}, nil
+	return contexts.Module{ID: domain.Hash{id[0]}}, nil
 }
 
-// guests is a runtime of guests written in Go: one register per context, the bytes of the tree root.
-type guests struct{ runtime.Runtime }
-
-func (guests) Engine(context.Context) (runtime.Engine, error) {
-	return runtime.Engine{Name: "go", Capabilities: []string{runtime.CapFuel, runtime.CapDeadline}}, nil
-}
-func (guests) Inspect(_ context.Context, id domain.Hash) (runtime.ModuleInfo, error) {
-	return runtime.ModuleInfo{ID: id}, nil
-}
-func (guests) OpenLane(context.Context) (runtime.Lane, error)                  { return guests{}, nil }
-func (guests) Forget(context.Context, []domain.Hash, []domain.ContextID) error { return nil }
-func (guests) Close() error                                                    { return nil }
-
-func (guests) Execute(ctx context.Context, e *runtime.Execute, h runtime.Host) (*runtime.Result, error) {
-	id := crdt.TreeRoot(e.Context)
-	state := func(k crdt.StateKey) runtime.Key { return runtime.Key{Scope: runtime.ScopeState, K: k} }
+// register is an application with one register per context, the bytes of the tree root.
+func register(ctx context.Context, e *runtime.Execute, h runtime.Host) (*runtime.Result, error) {
 	value := e.Input
 	switch e.Method {
 	case "init":
 		value = []byte("initial")
 	case "set":
 	case "get":
-		rows, err := h.Rows(ctx, []runtime.Key{state(crdt.EntryKey(id))})
-		if err != nil {
-			return nil, err
-		}
-		return &runtime.Result{Value: rows[0].Value}, nil
+		kept, err := runtimetest.Read(ctx, e, h)
+		return &runtime.Result{Value: kept}, err
 	default:
 		return &runtime.Result{Fault: &runtime.Fault{Kind: runtime.FaultMethod, Text: "method \"" + e.Method + "\" not found"}}, nil
 	}
-	own, now := crdt.OwnHash(value), max(e.TimeFloor, uint64(time.Now().UnixNano())) //nolint:gosec // after 1970
-	index := crdt.EntityIndex{ID: id, OwnHash: own, FullHash: crdt.FullHash(own, nil), Metadata: crdt.Metadata{CreatedAt: 1, UpdatedAt: now}}
-	row, err := borsh.Marshal(index)
-	if err != nil {
-		return nil, err
-	}
-	artifact, err := crdt.EncodeArtifact([]crdt.Action{{Kind: crdt.Update, ID: id, Data: value, Metadata: index.Metadata}})
-	if err != nil {
-		return nil, err
-	}
-	result := &runtime.Result{
-		RootHash: &index.FullHash, Artifact: artifact, Usage: runtime.Usage{Time: now}, Writes: []runtime.Row{
-			{Key: state(crdt.IndexKey(id)), Value: row}, {Key: state(crdt.EntryKey(id)), Value: value},
-		},
-	}
+	result := runtimetest.Wrote(e, value)
 	if e.Method == "set" || e.Module[0] == talkingApp[0] {
 		result.Value = []byte(`"done"`)
 	}
