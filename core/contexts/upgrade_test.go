@@ -104,42 +104,56 @@ func (n *node) application(t *testing.T, id domain.ContextID) domain.Application
 	return info.Application
 }
 
+// upgraded is a context on two nodes: a, which made it, and b, where a group has it.
+type upgraded struct {
+	a, b          *node
+	first, second versioned // their guests
+	id            domain.ContextID
+	out           outbox                // the deltas of a
+	told          chan domain.ContextID // what b says was migrated
+}
+
+// newUpgraded makes the context and the group, the latter by operations.
+func newUpgraded(t *testing.T, ops ...wire.GroupOp) *upgraded {
+	t.Helper()
+	u := &upgraded{told: make(chan domain.ContextID, 9)}
+	u.a = startNode(t, u.first.run, contexts.Options{OnDelta: u.out.add})
+	u.id = u.a.create(t, testApp)
+	u.b = startNode(t, u.second.run, contexts.Options{
+		Authorize: func(context.Context, domain.ContextID, domain.PublicKey) error { return nil },
+		Migrated:  func(id domain.ContextID) { u.told <- id },
+	})
+	u.b.join(t, u.id)
+	batch := u.b.db.Batch()
+	store.ContextGroup.Put(batch, u.id, wire.ID32(u.b.found(t, ops...)))
+	require.NoError(t, batch.Commit(t.Context()))
+	return u
+}
+
 // TestUpgrade_MigrationIsADelta: who migrates first makes the delta, and who gets it does not migrate again.
 func TestUpgrade_MigrationIsADelta(t *testing.T) {
 	t.Parallel()
-	out, first, second := &outbox{}, &versioned{}, &versioned{}
-	a := startNode(t, first.run, contexts.Options{OnDelta: out.add})
-	id := a.create(t, testApp)
+	u := newUpgraded(t)
+	a, b, id := u.a, u.b, u.id
 	require.Equal(t, "v1:first", a.get(t, id))
-	told := make(chan domain.ContextID, 9)
-	b := startNode(t, second.run, contexts.Options{
-		Authorize: func(context.Context, domain.ContextID, domain.PublicKey) error { return nil },
-		Migrated:  func(id domain.ContextID) { told <- id },
-	})
-	b.join(t, id)
-	group := b.found(t)
-	batch := b.db.Batch()
-	store.ContextGroup.Put(batch, id, wire.ID32(group))
-	require.NoError(t, batch.Commit(t.Context()))
-
 	before := a.storage.commits()
 	require.NoError(t, a.upgrade(id, nextApp, "migrate"))
 	require.Equal(t, before+1, a.storage.commits())
 	require.Equal(t, nextApp, a.application(t, id))
 	require.Equal(t, "v2:first", a.get(t, id))
 	require.NoError(t, a.upgrade(id, nextApp, "migrate"), "it has that migration behind it")
-	require.EqualValues(t, 1, first.migrations.Load())
+	require.EqualValues(t, 1, u.first.migrations.Load())
 	require.Equal(t, before+1, a.storage.commits())
 	_, err := a.call(id, "set", "v2:more")
 	require.NoError(t, err)
 
-	deltas := out.deltas(t)
+	deltas := u.out.deltas(t)
 	require.Len(t, deltas, 3)
 	requireOutcomes(t, b.receive(t, id, deltas...), contexts.Applied)
-	require.Equal(t, id, <-told)
+	require.Equal(t, id, <-u.told)
 	require.Equal(t, testApp, b.application(t, id), "what runs is its group's matter")
 	require.NoError(t, b.upgrade(id, nextApp, "migrate"))
-	require.Zero(t, second.migrations.Load())
+	require.Zero(t, u.second.migrations.Load())
 	require.Equal(t, nextApp, b.application(t, id))
 	require.Equal(t, "v2:more", b.get(t, id))
 	requireSame(t, id, a, b)
@@ -148,26 +162,16 @@ func TestUpgrade_MigrationIsADelta(t *testing.T) {
 // TestUpgrade_UnsignedEvents: whoever passes a delta on cannot say that it migrates.
 func TestUpgrade_UnsignedEvents(t *testing.T) {
 	t.Parallel()
-	out, g := &outbox{}, &versioned{}
-	a := startNode(t, g.run, contexts.Options{OnDelta: out.add})
-	id := a.create(t, testApp)
-	told := make(chan domain.ContextID, 9)
-	b := startNode(t, g.run, contexts.Options{
-		Authorize: func(context.Context, domain.ContextID, domain.PublicKey) error { return nil },
-		Migrated:  func(id domain.ContextID) { told <- id },
-	})
-	b.join(t, id)
-	batch := b.db.Batch()
-	store.ContextGroup.Put(batch, id, wire.ID32(b.found(t)))
-	require.NoError(t, batch.Commit(t.Context()))
+	u := newUpgraded(t)
+	a, b, id := u.a, u.b, u.id
 	require.NoError(t, a.upgrade(id, nextApp, "migrate"))
-	deltas := out.deltas(t)
+	deltas := u.out.deltas(t)
 	for i := range deltas {
 		deltas[i].Proof.Signature = nil
 	}
 	requireOutcomes(t, b.receive(t, id, deltas...), contexts.Applied)
 	requireSame(t, id, a, b)
-	require.Empty(t, told)
+	require.Empty(t, u.told)
 	marks, err := store.GroupContextLastMigration.List(t.Context(), b.db, nil)
 	require.NoError(t, err)
 	require.Empty(t, marks)
@@ -177,18 +181,9 @@ func TestUpgrade_UnsignedEvents(t *testing.T) {
 // wants is not forgotten for another that he speaks of.
 func TestUpgrade_FalseMarks(t *testing.T) {
 	t.Parallel()
-	out, g, method := &outbox{}, &versioned{}, "migrate"
-	a := startNode(t, g.run, contexts.Options{OnDelta: out.add})
-	id := a.create(t, testApp)
-	told := make(chan domain.ContextID, 9)
-	b := startNode(t, g.run, contexts.Options{
-		Authorize: func(context.Context, domain.ContextID, domain.PublicKey) error { return nil },
-		Migrated:  func(id domain.ContextID) { told <- id },
-	})
-	b.join(t, id)
-	batch := b.db.Batch()
-	store.ContextGroup.Put(batch, id, wire.ID32(b.found(t, contexts.TargetOps(nil, nextApp, domain.BlobID{1}, &method)...)))
-	require.NoError(t, batch.Commit(t.Context()))
+	method := "migrate"
+	u := newUpgraded(t, contexts.TargetOps(nil, nextApp, domain.BlobID{1}, &method)...)
+	a, b, id := u.a, u.b, u.id
 	b.GroupsChanged()
 	marks := func() (all []wire.Text) {
 		list, err := store.GroupContextLastMigration.List(t.Context(), b.db, nil)
@@ -220,12 +215,12 @@ func TestUpgrade_FalseMarks(t *testing.T) {
 		d.Proof = wire.DeltaAuthor{Author: d.Author, Events: wire.EventsDigest(encoded), Signature: &domain.Signature{1}}
 		requireOutcomes(t, b.receive(t, id, d), contexts.Applied)
 	}
-	requireOutcomes(t, b.receive(t, id, out.deltas(t)...), contexts.Applied)
+	requireOutcomes(t, b.receive(t, id, u.out.deltas(t)...), contexts.Applied)
 	lie(method, crdt.ID{1})
 	require.Empty(t, marks(), "nothing was migrated")
-	require.Empty(t, told)
+	require.Empty(t, u.told)
 	require.NoError(t, a.upgrade(id, nextApp, method))
-	requireOutcomes(t, b.receive(t, id, out.deltas(t)[1:]...), contexts.Applied)
+	requireOutcomes(t, b.receive(t, id, u.out.deltas(t)[1:]...), contexts.Applied)
 	want := []wire.Text{contexts.MarkOf(nextApp, method)}
 	require.Equal(t, want, marks())
 	lie("another", crdt.StateEntryID)
