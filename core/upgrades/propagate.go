@@ -16,7 +16,7 @@ import (
 // propagate upgrades all contexts of a group in the background and notes how far it is. The caller entered the group; it
 // is left at the end. False outside of Serve: then it is done at the next start.
 func (s *Service) propagate(id domain.GroupID, row wire.GroupUpgrade) bool {
-	return s.spawn(func(ctx context.Context) {
+	return s.tasks.Go(func(ctx context.Context) {
 		defer s.leave(id)
 		if err := s.run(ctx, id, row); err != nil && ctx.Err() == nil {
 			s.opts.Logger.Error("an upgrade of a group stopped; it goes on at the next start", "group", id, "err", err)

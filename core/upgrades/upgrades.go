@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/calimero-go/core/core/actor"
 	"github.com/calimero-go/core/core/contexts"
 	"github.com/calimero-go/core/core/governance"
 	"github.com/calimero-go/core/core/identity"
@@ -72,14 +73,13 @@ func (o Options) withDefaults() Options {
 
 // Service runs the upgrades. Its methods are safe for concurrent use, and before Serve.
 type Service struct {
-	opts Options
-	wake chan struct{}
+	opts  Options
+	wake  chan struct{}
+	tasks actor.Tasks
 
-	mu      sync.Mutex
-	running context.Context // nil outside of Serve
-	work    sync.WaitGroup
-	busy    map[domain.GroupID]bool      // an upgrade runs, or begins
-	behind  map[domain.GroupID]time.Time // groups to look at, and since when
+	mu     sync.Mutex
+	busy   map[domain.GroupID]bool      // an upgrade runs, or begins
+	behind map[domain.GroupID]time.Time // groups to look at, and since when
 }
 
 // New makes a Service.
@@ -92,16 +92,9 @@ func New(opts Options) *Service {
 // Serve takes up what was begun and follows other nodes' upgrades until ctx ends. It returns when all its work is over.
 func (s *Service) Serve(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
-	s.mu.Lock()
-	s.running = ctx
-	s.mu.Unlock()
-	defer func() {
-		cancel()
-		s.mu.Lock()
-		s.running = nil
-		s.mu.Unlock()
-		s.work.Wait()
-	}()
+	s.tasks.Begin(ctx)
+	defer s.tasks.End()
+	defer cancel()
 	if err := s.recover(ctx); err != nil {
 		return err
 	}
@@ -156,7 +149,7 @@ func (s *Service) Changed(id domain.GroupID) {
 
 // Migrated says that a peer migrated the state of a context. It does not wait.
 func (s *Service) Migrated(id domain.ContextID) {
-	s.spawn(func(ctx context.Context) {
+	s.tasks.Go(func(ctx context.Context) {
 		group, found, err := store.ContextGroup.Get(ctx, s.opts.DB, id)
 		switch {
 		case err != nil && ctx.Err() == nil:
@@ -165,22 +158,6 @@ func (s *Service) Migrated(id domain.ContextID) {
 			s.Changed(domain.GroupID(group))
 		}
 	})
-}
-
-// spawn runs fn on a goroutine of its own, which ends with Serve. It is false outside of Serve.
-func (s *Service) spawn(fn func(ctx context.Context)) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	ctx := s.running
-	if ctx == nil || ctx.Err() != nil {
-		return false
-	}
-	s.work.Add(1)
-	go func() {
-		defer s.work.Done()
-		fn(ctx)
-	}()
-	return true
 }
 
 // enter reserves a group for one upgrade.
