@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -81,24 +82,30 @@ func (db *DB) get(ctx context.Context, hot bool, keys []storage.Key) ([]storage.
 
 // fetch reads any number of keys.
 func (db *DB) fetch(ctx context.Context, keys []storage.Key) ([]storage.Value, error) {
-	values := make([]storage.Value, 0, len(keys))
-	for len(keys) > 0 {
-		part := keys[:min(len(keys), storage.MaxGetKeys)]
-		var got []storage.Value
-		err := db.retry(ctx, func() (again bool, err error) {
+	return inParts(keys, func(part []storage.Key) (got []storage.Value, err error) {
+		err = db.retry(ctx, func() (again bool, err error) {
 			if err := db.settle(ctx); err != nil {
 				return true, err
 			}
 			got, err = db.storage.Get(ctx, part)
 			return true, err
 		})
+		return got, err
+	})
+}
+
+// inParts reads any number of keys with a get that takes [storage.MaxGetKeys].
+func inParts(keys []storage.Key, get func([]storage.Key) ([]storage.Value, error)) ([]storage.Value, error) {
+	values := make([]storage.Value, 0, len(keys))
+	for part := range slices.Chunk(keys, storage.MaxGetKeys) {
+		got, err := get(part)
 		if err != nil {
 			return nil, err
 		}
 		if len(got) != len(part) {
 			return nil, errkind.Internal.Errorf("storage answered %d values for %d keys", len(got), len(part))
 		}
-		values, keys = append(values, got...), keys[len(part):]
+		values = append(values, got...)
 	}
 	return values, nil
 }
@@ -164,19 +171,7 @@ type Snapshot struct{ s storage.Snapshot }
 func (s *Snapshot) Close() error { return s.s.Close() }
 
 func (s *Snapshot) get(ctx context.Context, _ bool, keys []storage.Key) ([]storage.Value, error) {
-	values := make([]storage.Value, 0, len(keys))
-	for len(keys) > 0 {
-		part := keys[:min(len(keys), storage.MaxGetKeys)]
-		got, err := s.s.Get(ctx, part)
-		if err != nil {
-			return nil, err
-		}
-		if len(got) != len(part) {
-			return nil, errkind.Internal.Errorf("storage answered %d values for %d keys", len(got), len(part))
-		}
-		values, keys = append(values, got...), keys[len(part):]
-	}
-	return values, nil
+	return inParts(keys, func(part []storage.Key) ([]storage.Value, error) { return s.s.Get(ctx, part) })
 }
 
 func (s *Snapshot) scan(ctx context.Context, r storage.Range, page func([]storage.Item) error) error {

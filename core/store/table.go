@@ -37,34 +37,19 @@ type Entry[K, V any] struct {
 
 // Get reads one row; false when it is absent. A value that does not decode is an error of kind Corrupt.
 func (t *Table[K, V]) Get(ctx context.Context, r Reader, key K) (value V, found bool, err error) {
-	k, err := t.key(key)
-	if err != nil {
-		return value, false, t.badKey(err)
+	keys, values, err := t.read(ctx, r, key)
+	if err != nil || !values[0].Found {
+		return value, false, err
 	}
-	values, err := r.get(ctx, t.hot, []storage.Key{{Column: string(t.column), Key: k}})
-	if err != nil {
-		return value, false, t.failed("read", err)
-	}
-	if !values[0].Found {
-		return value, false, nil
-	}
-	value, err = t.value(k, values[0].Bytes)
+	value, err = t.value(keys[0].Key, values[0].Bytes)
 	return value, err == nil, err
 }
 
 // GetMany reads rows in one round trip; result i belongs to key i and is nil when the row is absent.
 func (t *Table[K, V]) GetMany(ctx context.Context, r Reader, keys []K) ([]*V, error) {
-	raw := make([]storage.Key, len(keys))
-	for i, key := range keys {
-		k, err := t.key(key)
-		if err != nil {
-			return nil, t.badKey(err)
-		}
-		raw[i] = storage.Key{Column: string(t.column), Key: k}
-	}
-	values, err := r.get(ctx, t.hot, raw)
+	raw, values, err := t.read(ctx, r, keys...)
 	if err != nil {
-		return nil, t.failed("read", err)
+		return nil, err
 	}
 	out := make([]*V, len(keys))
 	for i, v := range values {
@@ -82,17 +67,9 @@ func (t *Table[K, V]) GetMany(ctx context.Context, r Reader, keys []K) ([]*V, er
 
 // HasMany tells which rows exist, in one round trip.
 func (t *Table[K, V]) HasMany(ctx context.Context, r Reader, keys []K) ([]bool, error) {
-	raw := make([]storage.Key, len(keys))
-	for i, key := range keys {
-		k, err := t.key(key)
-		if err != nil {
-			return nil, t.badKey(err)
-		}
-		raw[i] = storage.Key{Column: string(t.column), Key: k}
-	}
-	values, err := r.get(ctx, t.hot, raw)
+	_, values, err := t.read(ctx, r, keys...)
 	if err != nil {
-		return nil, t.failed("read", err)
+		return nil, err
 	}
 	out := make([]bool, len(keys))
 	for i := range values {
@@ -103,15 +80,25 @@ func (t *Table[K, V]) HasMany(ctx context.Context, r Reader, keys []K) ([]bool, 
 
 // Has tells whether a row exists.
 func (t *Table[K, V]) Has(ctx context.Context, r Reader, key K) (bool, error) {
-	k, err := t.key(key)
-	if err != nil {
-		return false, t.badKey(err)
+	_, values, err := t.read(ctx, r, key)
+	return err == nil && values[0].Found, err
+}
+
+// read reads what is stored under keys.
+func (t *Table[K, V]) read(ctx context.Context, r Reader, keys ...K) ([]storage.Key, []storage.Value, error) {
+	raw := make([]storage.Key, len(keys))
+	for i, key := range keys {
+		k, err := t.key(key)
+		if err != nil {
+			return nil, nil, t.badKey(err)
+		}
+		raw[i] = storage.Key{Column: string(t.column), Key: k}
 	}
-	values, err := r.get(ctx, t.hot, []storage.Key{{Column: string(t.column), Key: k}})
+	values, err := r.get(ctx, t.hot, raw)
 	if err != nil {
-		return false, t.failed("read", err)
+		return nil, nil, t.failed("read", err)
 	}
-	return values[0].Found, nil
+	return raw, values, nil
 }
 
 // Scan calls each for the rows whose keys begin with prefix (nil = all of the table) in key order, until it returns an
