@@ -29,9 +29,11 @@ const (
 	maxSubscriptions = maxRPC - 4096
 	// subscriptionSize is what a topic takes there besides its name.
 	subscriptionSize = 10
-	// maxTopic is the longest topic, maxPeerTopics the number of topics remembered of one peer.
-	maxTopic      = 256
-	maxPeerTopics = 2048
+	// maxTopic is the longest topic, maxPeerTopics the number of topics remembered of one peer, maxStrangeTopics that of all
+	// topics of others that the router hears of.
+	maxTopic         = 256
+	maxPeerTopics    = 2048
+	maxStrangeTopics = 16_384
 	// validationTime bounds one run of the validator, validations how many run at once.
 	validationTime = 5 * time.Second
 	validations    = 256
@@ -135,7 +137,7 @@ func newGossip(n *node, h host.Host) (*gossip, error) {
 		pubsub.WithPeerScore(params, thresholds),
 		pubsub.WithPeerOutboundQueueSize(peerQueue),
 		pubsub.WithValidateQueueSize(validationQueue),
-		pubsub.WithSubscriptionFilter(&subscriptionFilter{trace: g.trace}),
+		pubsub.WithSubscriptionFilter(&subscriptionFilter{trace: g.trace, connected: n.connected}),
 		pubsub.WithRawTracer(g.trace),
 		pubsub.WithLogger(n.m.routerLog),
 		pubsub.WithRPCLogger(n.m.routerLog),
@@ -191,13 +193,18 @@ func (g *gossip) subscribe(name string) error {
 		return errkind.TooLarge.Errorf("subscribe to %s: %d topics are all that fit into the first message to a peer", name,
 			len(g.topics))
 	}
+	unheard := g.trace.enters(name)
 	j, err := g.join(name)
 	if err != nil {
+		g.trace.leaves(name)
 		return err
 	}
 	g.topics[name] = j
 	g.size += len(name) + subscriptionSize
 	g.node.m.metrics.topics.Set(float64(len(g.topics)))
+	for _, p := range unheard {
+		g.node.meetAnew(p)
+	}
 	return nil
 }
 
@@ -283,6 +290,7 @@ func (g *gossip) unsubscribe(name string) error {
 	delete(g.topics, name)
 	g.size -= len(name) + subscriptionSize
 	g.node.m.metrics.topics.Set(float64(len(g.topics)))
+	g.trace.leaves(name)
 	if err := j.leave(); err != nil {
 		return errkind.Internal.Errorf("leave topic %s: %w", name, err)
 	}

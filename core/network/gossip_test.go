@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"net"
+	"runtime"
 	"slices"
 	"testing"
 	"time"
@@ -12,8 +14,12 @@ import (
 	pb "github.com/libp2p/go-libp2p-pubsub/pb"
 	"github.com/libp2p/go-libp2p/core/host"
 	p2p "github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peerstore"
 	"github.com/libp2p/go-libp2p/core/protocol"
+	"github.com/libp2p/go-libp2p/p2p/net/swarm"
 	"github.com/libp2p/go-msgio"
+	ma "github.com/multiformats/go-multiaddr"
+	"github.com/multiformats/go-multistream"
 	"github.com/stretchr/testify/require"
 
 	"github.com/calimero-go/core/core/network"
@@ -247,12 +253,90 @@ func TestIdentify(t *testing.T) {
 	for _, p := range []protocol.ID{
 		"/ipfs/id/1.0.0", "/ipfs/id/push/1.0.0", "/ipfs/ping/1.0.0", "/meshsub/1.2.0", "/meshsub/1.1.0", "/meshsub/1.0.0",
 		"/calimero/stream/0.0.2", "/calimero/blob/0.0.2", "/libp2p/circuit/relay/0.2.0/stop",
+		"/libp2p/autonat/2/dial-request", "/libp2p/autonat/2/dial-back",
 	} {
 		require.Contains(t, protocols, p)
 	}
 	require.NotContains(t, protocols, protocol.ID("/floodsub/1.0.0"))
 	require.NotContains(t, protocols, protocol.ID("/meshsub/1.3.0"))
 	require.NotContains(t, protocols, protocol.ID("/libp2p/circuit/relay/0.2.0/hop"), "the node relays for nobody")
+}
+
+// TestEarlyPeer: a peer that connects the moment the node listens is served. One of the reference asks once, and never again on
+// that connection. The node serves many protocols, so that it takes a while to say so.
+func TestEarlyPeer(t *testing.T) {
+	t.Parallel()
+	var many []func(*network.Client)
+	for i := range 1000 {
+		many = append(many, serving(t, fmt.Sprint("/many/", i), network.StreamLimits{}, echo))
+	}
+	for range 3 {
+		opts := options(t)
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		opts.Listen = []string{fmt.Sprintf("/ip4/127.0.0.1/tcp/%d", l.Addr().(*net.TCPAddr).Port)}
+		require.NoError(t, l.Close())
+		id, err := network.PeerIDOf(opts.Key.Public())
+		require.NoError(t, err)
+		h := stranger(t)
+		h.Peerstore().AddAddr(id, ma.StringCast(opts.Listen[0]), peerstore.PermanentAddrTTL)
+		asked := make(chan error, 1)
+		go func() {
+			asked <- func() error {
+				var conn p2p.Conn
+				for err := error(nil); conn == nil; conn, err = h.Network().DialPeer(t.Context(), id) {
+					if t.Context().Err() != nil {
+						return err
+					}
+					h.Network().(*swarm.Swarm).Backoff().Clear(id) //nolint:forcetypeassert // it is one
+				}
+				for _, p := range []protocol.ID{"/meshsub/1.2.0", "/calimero/kad/1.0.0", "/many/17", "/many/500", "/many/951"} {
+					s, err := conn.NewStream(t.Context())
+					if err != nil {
+						return err
+					}
+					if err := multistream.SelectProtoOrFail(p, s); err != nil {
+						return err
+					}
+					if err := s.Reset(); err != nil {
+						return err
+					}
+				}
+				return nil
+			}()
+		}()
+		n := start(t, opts, many...)
+		require.NoError(t, <-asked)
+		n.stop()
+		require.NoError(t, h.Close())
+	}
+}
+
+// TestManyOnOneAddress: peers that share a private address are no crowd, however many.
+func TestManyOnOneAddress(t *testing.T) {
+	t.Parallel()
+	if !inNamespace(t, "ip addr add 10.99.0.1/32 dev lo") {
+		return
+	}
+	const topic, count = "topic", 21
+	opts := options(t)
+	opts.Listen = []string{"/ip4/10.99.0.1/tcp/0"}
+	n := start(t, opts)
+	join(t, topic, n)
+	peers := make([]*rawPeer, count)
+	yes := true
+	for i := range peers {
+		peers[i] = newRawPeer(t, n)
+		peers[i].send(t, &pb.RPC{Subscriptions: []*pb.RPC_SubOpts{{Subscribe: &yes, Topicid: new(topic)}}})
+	}
+	require.Eventually(t, func() bool {
+		in, err := n.TopicPeers(t.Context(), topic)
+		return err == nil && len(in) == count
+	}, wait, 10*time.Millisecond)
+	for i, p := range peers {
+		p.send(t, &pb.RPC{Publish: []*pb.Message{p.message(t, topic, []byte{0, 0, 0, 0, 0, 0, 0, 1}, fmt.Sprint(i))}})
+		received(t, n, fmt.Sprint(i))
+	}
 }
 
 // rawPeer is a peer that speaks gossip by hand.
@@ -357,4 +441,49 @@ func TestHostileGossip(t *testing.T) {
 	meet(t, topic, n, b)
 	require.NoError(t, b.Publish(within(t), topic, []byte("still here")))
 	received(t, n, "still here")
+}
+
+// TestTopicNames: the router forgets no name of a topic. A peer that makes up names without end does not fill the memory with
+// them; and whoever is in a topic is found when the node enters it, whatever was made up before.
+func TestTopicNames(t *testing.T) { // not parallel: it measures the memory of the process
+	const topic, late = "topic", "entered after the flood"
+	n := start(t, options(t))
+	join(t, topic, n)
+	p := newRawPeer(t, n)
+	yes, no := true, false
+	flood := func(from, to int) {
+		for i := from; i < to; i += 100 {
+			for _, in := range []*bool{&yes, &no} {
+				var subs []*pb.RPC_SubOpts
+				for j := range 100 {
+					subs = append(subs, &pb.RPC_SubOpts{Subscribe: in, Topicid: new(fmt.Sprintf("%0250d", i+j))})
+				}
+				p.send(t, &pb.RPC{Subscriptions: subs})
+			}
+		}
+		p.send(t, &pb.RPC{Subscriptions: []*pb.RPC_SubOpts{{Subscribe: &yes, Topicid: new(topic)}}})
+		until(t, n, func(e network.PeerSubscribed) bool { return e.Peer == p.host.ID() && e.Topic == topic })
+		p.send(t, &pb.RPC{Subscriptions: []*pb.RPC_SubOpts{{Subscribe: &no, Topicid: new(topic)}}})
+		until(t, n, func(e network.PeerUnsubscribed) bool { return e.Peer == p.host.ID() && e.Topic == topic })
+	}
+	heap := func() uint64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	flood(0, 20_000)
+	before := heap()
+	flood(20_000, 120_000)
+	require.Less(t, int64(heap())-int64(before), int64(8<<20))
+
+	b := start(t, options(t))
+	join(t, late, b)
+	b.dial(t, n, "tcp")
+	join(t, topic, b) // when this is heard, so was the other
+	until(t, n, func(e network.PeerSubscribed) bool { return e.Peer == b.LocalPeerID() && e.Topic == topic })
+	join(t, late, n)
+	meet(t, late, n, b)
+	require.NoError(t, b.Publish(within(t), late, []byte("heard")))
+	received(t, n, "heard")
 }

@@ -39,6 +39,25 @@ func (n *node) clearBackoff(p PeerID) {
 	}
 }
 
+// meetAnew connects anew to a peer: it says all its topics again then.
+func (n *node) meetAnew(p PeerID) {
+	if !n.enter() {
+		return
+	}
+	go func() {
+		defer n.work.Done()
+		info := n.host.Peerstore().PeerInfo(p)
+		if err := n.host.Network().ClosePeer(p); err != nil {
+			n.m.log.Debug("connections not closed", "peer", p, "err", err)
+		}
+		ctx, cancel := context.WithTimeout(n.ctx, dialTime)
+		defer cancel()
+		if err := n.connect(ctx, info); err != nil {
+			n.m.log.Debug("peer not met anew", "peer", p, "err", err) // it may dial itself
+		}
+	}()
+}
+
 // gates bound what happens at once for each peer.
 type gates struct {
 	width int

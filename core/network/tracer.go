@@ -18,13 +18,51 @@ type tracer struct {
 
 	mu   sync.Mutex
 	mesh map[string]map[PeerID]struct{}
-	said map[PeerID]map[string]struct{} // topics of peers
+	// said are the topics of peers; false: the router has not heard of it.
+	said map[PeerID]map[string]bool
+	// own are the topics of this node. strange are others that the router has heard of: it never forgets a name.
+	own, strange map[string]struct{}
 }
 
 var _ pubsub.RawTracer = (*tracer)(nil)
 
 func newTracer(self PeerID, m *metrics) *tracer {
-	return &tracer{self: self, metrics: m, mesh: map[string]map[PeerID]struct{}{}, said: map[PeerID]map[string]struct{}{}}
+	return &tracer{
+		self: self, metrics: m, mesh: map[string]map[PeerID]struct{}{}, said: map[PeerID]map[string]bool{},
+		own: map[string]struct{}{}, strange: map[string]struct{}{},
+	}
+}
+
+// enters is told of a topic before the node joins it. It returns the peers that are in it without the router's knowledge.
+func (t *tracer) enters(topic string) (unheard []PeerID) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.own[topic] = struct{}{}
+	for p, said := range t.said {
+		if heard, in := said[topic]; in && !heard {
+			unheard = append(unheard, p)
+		}
+	}
+	return unheard
+}
+
+// leaves is told of a topic that the node left.
+func (t *tracer) leaves(topic string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.own, topic)
+}
+
+// mayHear tells whether the router may be told a name.
+func (t *tracer) mayHear(topic string) bool {
+	if _, own := t.own[topic]; own {
+		return true
+	}
+	if _, heard := t.strange[topic]; !heard && len(t.strange) >= maxStrangeTopics {
+		return false
+	}
+	t.strange[topic] = struct{}{}
+	return true
 }
 
 // meshPeers are the peers that get each message of a topic at once, in order of their ids.
@@ -133,7 +171,10 @@ func (t *tracer) DropRPC(*pubsub.RPC, PeerID) {
 }
 
 // subscriptionFilter bounds what the router remembers of the topics of others.
-type subscriptionFilter struct{ trace *tracer }
+type subscriptionFilter struct {
+	trace     *tracer
+	connected func(PeerID) bool
+}
 
 var _ pubsub.SubscriptionFilter = (*subscriptionFilter)(nil)
 
@@ -142,31 +183,36 @@ func (f *subscriptionFilter) CanSubscribe(string) bool { return true }
 
 // FilterIncomingSubscriptions is called by the router for each message with subscriptions.
 func (f *subscriptionFilter) FilterIncomingSubscriptions(p PeerID, subs []*pb.RPC_SubOpts) ([]*pb.RPC_SubOpts, error) {
+	if !f.connected(p) {
+		return nil, errkind.Unavailable.Errorf("%s is gone, and nothing would forget what it said", p)
+	}
 	t := f.trace
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	said := t.said[p]
 	if said == nil {
-		said = map[string]struct{}{}
+		said = map[string]bool{}
 		t.said[p] = said
 	}
 	var kept []*pb.RPC_SubOpts
 	for _, s := range subs {
 		topic := s.GetTopicid()
-		switch _, known := said[topic]; {
+		heard, known := said[topic]
+		switch {
 		case topic == "" || len(topic) > maxTopic:
 			continue
-		case !s.GetSubscribe():
-			if !known {
-				continue
-			}
+		case !s.GetSubscribe(): // the router makes nothing of what it has not heard of
 			delete(said, topic)
+			heard = true
 		case !known && len(said) >= maxPeerTopics:
 			return nil, errkind.TooLarge.Errorf("%s is in more than %d topics", p, maxPeerTopics)
 		default:
-			said[topic] = struct{}{}
+			heard = heard || t.mayHear(topic)
+			said[topic] = heard
 		}
-		kept = append(kept, s)
+		if heard {
+			kept = append(kept, s)
+		}
 	}
 	return kept, nil
 }
