@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/libp2p/go-libp2p"
+	"github.com/libp2p/go-libp2p/core/control"
 	"github.com/libp2p/go-libp2p/core/host"
 	p2p "github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -361,6 +362,52 @@ func TestRelay(t *testing.T) {
 	require.NoError(t, s.Close())
 }
 
+// viaRelay is a gate that lets a host dial nobody directly but its relay.
+type viaRelay struct{ relay peer.ID }
+
+func (g viaRelay) InterceptPeerDial(peer.ID) bool { return true }
+func (g viaRelay) InterceptAddrDial(p peer.ID, a ma.Multiaddr) bool {
+	return p == g.relay || strings.Contains(a.String(), "p2p-circuit")
+}
+func (g viaRelay) InterceptAccept(p2p.ConnMultiaddrs) bool                          { return true }
+func (g viaRelay) InterceptSecured(p2p.Direction, peer.ID, p2p.ConnMultiaddrs) bool { return true }
+func (g viaRelay) InterceptUpgraded(p2p.Conn) (bool, control.DisconnectReason)      { return true, 0 }
+
+// TestHolePunching: a connection through a relay is replaced by a direct one where that is possible.
+func TestHolePunching(t *testing.T) {
+	t.Parallel()
+	if !inNamespace(t, "for i in 1 2 3; do ip addr add 1.2.3.$i/32 dev lo; done") {
+		return
+	}
+	r := stranger(t, libp2p.ListenAddrStrings("/ip4/1.2.3.1/tcp/0"),
+		libp2p.EnableRelayService(relay.WithInfiniteLimits()), libp2p.ForceReachabilityPublic())
+	address := r.Addrs()[1].String() + "/p2p/" + r.ID().String()
+	opts := options(t)
+	opts.Listen, opts.Bootstrap, opts.RelayReservations = []string{"/ip4/1.2.3.2/tcp/0"}, []string{address}, 1
+	hidden := start(t, opts, serving(t, "/echo", network.StreamLimits{}, echo))
+	h := stranger(t, libp2p.ListenAddrStrings("/ip4/1.2.3.3/tcp/0"), libp2p.ConnectionGater(viaRelay{r.ID()}))
+	circuit, err := peer.AddrInfoFromString(address + "/p2p-circuit/p2p/" + hidden.LocalPeerID().String())
+	require.NoError(t, err)
+	relayed := 0
+	var met time.Time
+	require.Eventually(t, func() bool {
+		for _, c := range h.Network().ConnsToPeer(hidden.LocalPeerID()) {
+			if !strings.Contains(c.RemoteMultiaddr().String(), "p2p-circuit") {
+				return true
+			}
+			relayed++
+		}
+		if time.Since(met) > 2*time.Second { // before, it may not have known that others can dial it
+			_ = h.Network().ClosePeer(hidden.LocalPeerID())
+			if h.Connect(within(t), *circuit) == nil { // there is a reservation
+				met = time.Now()
+			}
+		}
+		return false
+	}, wait, 50*time.Millisecond)
+	require.Positive(t, relayed, "it was reached through the relay first")
+}
+
 func TestDHT(t *testing.T) {
 	t.Parallel()
 	middle := start(t, options(t))
@@ -467,6 +514,33 @@ func TestConnectionLimits(t *testing.T) {
 	require.LessOrEqual(t, len(n.Peers()), 8)
 	require.GreaterOrEqual(t, refused, 4)
 	require.Eventually(t, func() bool { return len(n.Peers()) > 0 }, wait, 10*time.Millisecond)
+}
+
+// TestConnectionManager: above the number of peers that are kept, the least useful connections are closed; one to a bootstrap
+// peer never is.
+func TestConnectionManager(t *testing.T) {
+	t.Parallel()
+	address := func(h host.Host) string { return h.Addrs()[0].String() + "/p2p/" + h.ID().String() }
+	boot := stranger(t)
+	opts := options(t)
+	opts.MaxPeers, opts.Bootstrap = 4, []string{address(boot)}
+	n := start(t, opts)
+	connected(t, n, boot.ID())
+	for range 6 { // each with a stream, so that the bootstrap peer would go first
+		h := stranger(t)
+		h.SetStreamHandler("/useful", func(s p2p.Stream) { time.AfterFunc(5*wait, func() { _ = s.Reset() }) })
+		_, err := n.Dial(within(t), address(h))
+		require.NoError(t, err)
+		s, err := n.OpenStream(within(t), h.ID(), "/useful")
+		require.NoError(t, err)
+		require.NoError(t, s.WriteFrame(within(t), []byte("x")))
+		t.Cleanup(s.Reset)
+	}
+	require.Len(t, n.Peers(), 7)
+	require.Eventually(t, func() bool { return len(n.Peers()) <= 4 }, 3*wait, 100*time.Millisecond)
+	require.Contains(t, n.Peers(), boot.ID())
+	require.Len(t, boot.Network().ConnsToPeer(n.LocalPeerID()), 1)
+	require.Equal(t, 7.0, metric(t, n, "calimero_network_dials_total", "ok"), "it was not closed and dialled again")
 }
 
 // TestDeadConnections: a peer that stops answering is let go; so is the old connection of one that came back.

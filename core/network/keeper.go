@@ -79,7 +79,10 @@ func (k *keeper) keep(way string, infos ...peer.AddrInfo) {
 			one.next, one.pause = now, k.n.m.opts.Redial
 		}
 		one.info = info
-		one.ever = one.ever || way == wayBootstrap
+		if way == wayBootstrap && !one.ever {
+			one.ever = true
+			k.n.host.ConnManager().Protect(info.ID, wayBootstrap) // it would be dialled again at once
+		}
 		if until := now.Add(forgetAfter[way]); until.After(one.until) {
 			one.until = until
 		}

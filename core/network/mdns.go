@@ -25,24 +25,19 @@ func (n *node) serveMDNS(ctx context.Context) {
 	for ctx.Err() == nil {
 		service := mdns.NewMdnsService(n.host, mdns.ServiceName, found{n})
 		err := service.Start()
-		var retry <-chan time.Time
-		switch {
-		case err != nil:
-			if !quiet {
-				n.m.log.Info("no network for mDNS; peers are found by other ways until there is one", "err", err)
-			}
-			quiet = true
-			timer := time.NewTimer(mdnsRetry)
-			defer timer.Stop()
-			retry = timer.C
-		default:
-			quiet = false
+		if err != nil && !quiet {
+			n.m.log.Info("no network for mDNS; peers are found by other ways until there is one", "err", err)
+		}
+		retry := time.NewTimer(mdnsRetry)
+		if quiet = err != nil; !quiet {
+			retry.Stop()
 		}
 		select {
 		case <-ctx.Done():
 		case <-changes.Out():
-		case <-retry:
+		case <-retry.C:
 		}
+		retry.Stop()
 		if err := service.Close(); err != nil {
 			n.m.log.Debug("mDNS not closed", "err", err)
 		}
