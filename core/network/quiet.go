@@ -5,7 +5,8 @@ import (
 	"log/slog"
 )
 
-// quiet takes a library's log one step down: what it calls info is of interest to its authors.
+// quiet takes all but the errors of a library's log two steps down: what it warns of is mostly what a peer did, and as often as
+// the peer likes.
 type quiet struct{ slog.Handler }
 
 // Enabled tells whether the lowered level is shown.
@@ -25,4 +26,9 @@ func (q quiet) WithAttrs(attrs []slog.Attr) slog.Handler { return quiet{q.Handle
 // WithGroup keeps the lowering.
 func (q quiet) WithGroup(name string) slog.Handler { return quiet{q.Handler.WithGroup(name)} }
 
-func lowered(l slog.Level) slog.Level { return l - 4 }
+func lowered(l slog.Level) slog.Level {
+	if l >= slog.LevelError {
+		return l
+	}
+	return l - (slog.LevelWarn - slog.LevelDebug)
+}

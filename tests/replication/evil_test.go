@@ -147,6 +147,8 @@ type evil struct {
 	*network.Client
 	t      *testing.T
 	topics []string
+	// leave ends the peer, at the latest when the test ends.
+	leave func()
 
 	mu sync.Mutex
 	// answer makes the answers to requests of sessions; nil: none.
@@ -193,19 +195,22 @@ func newEvil(t *testing.T, v *traitor, nodes []*harness.Node, plain bool) *evil 
 			}
 		}
 	}()
-	t.Cleanup(func() {
+	e.leave = sync.OnceFunc(func() {
 		cancel()
 		require.ErrorIs(t, <-done, context.Canceled)
 		<-drained
 	})
+	t.Cleanup(e.leave)
 	require.NoError(t, e.Started(t.Context()))
 	for _, topic := range e.topics {
 		require.NoError(t, e.Subscribe(t.Context(), topic))
 	}
 	for _, n := range nodes {
 		address := n.Swarm().Addresses[slices.IndexFunc(n.Swarm().Addresses, isTCP)]
-		_, err := e.Dial(t.Context(), address)
-		require.NoError(t, err)
+		require.NoError(t, harness.Until(t.Context(), "dial a node", func(ctx context.Context) error {
+			_, err := e.Dial(ctx, address)
+			return err
+		}))
 	}
 	for _, topic := range e.topics {
 		require.NoError(t, harness.Until(t.Context(), "the nodes are in "+topic, func(ctx context.Context) error {

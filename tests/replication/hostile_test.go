@@ -377,7 +377,7 @@ func (s *scene) sizes(t *testing.T) {
 					h.Entries = append(h.Entries, wire.HistoryEntry{Delta: number(at), Parents: []domain.Hash{number(at + 1)}})
 					at++
 				}
-				if at > uint64(harness.Scale(60_000, 4_000_000)) { //nolint:gosec // positive
+				if at > uint64(harness.Scale(60_000, 1_000_000)) { //nolint:gosec // positive
 					return []any{wire.Heads{DagHeads: make([]domain.Hash, 6000)}}
 				}
 				return []any{h}
@@ -457,31 +457,61 @@ func (s *scene) parents(t *testing.T) {
 	const most = 1024
 	s.attack(t, "pending parents", func(t *testing.T, e *evil) {
 		begin := time.Now()
-		next := uint64(1)
-		parents := func(n int) (out []domain.Hash) {
+		_, before, _ := s.look(t)
+		next, total, said := uint64(1), 0, 0
+		tell := func(what string, n int) {
+			var parents []domain.Hash
 			for range n {
 				next++
-				out = append(out, number(next<<16))
+				parents = append(parents, number(next<<16))
 			}
-			return out
+			e.say(e.signed(t, e.delta(t, fmt.Sprint(what, said), parents...), e.key, e.sender))
+			total += n
+			if said++; said%500 == 0 {
+				s.taken(t, before, said) // what a peer says in advance of that is lost in its own queue
+			}
 		}
-		total := 0
-		for i := range harness.Scale(100, 1000) {
-			e.say(e.signed(t, e.delta(t, fmt.Sprint("with many parents ", i), parents(most)...), e.key, e.sender))
-			total += most
+		for range harness.Scale(100, 1000) {
+			tell("with many parents ", most)
 		}
-		for i := range harness.Scale(2000, 100_000) {
-			e.say(e.signed(t, e.delta(t, fmt.Sprint("orphan ", i), parents(1)...), e.key, e.sender))
-			total++
-			if i%1500 == 1499 {
+		for range harness.Scale(2000, 100_000) {
+			tell("orphan ", 1)
+			if said%1500 == 0 {
+				e.leave()
 				e = newEvil(t, s.v, s.nodes(), false) // a source may only say so much at once
 			}
 		}
+		s.taken(t, before, said)
 		t.Logf("%d parents that do not exist, in %v", total, time.Since(begin).Round(time.Millisecond))
 	}, outcome("gossip", "pending"))
 	infos, _, rss := s.look(t)
 	require.Len(t, infos, len(rss))
 	t.Logf("cores have %d and %d MiB afterwards", rss[0]>>20, rss[1]>>20)
+}
+
+// taken waits until the nodes have dealt with so many deltas of gossip since before: kept, refused, or not let in.
+func (s *scene) taken(t *testing.T, before []harness.Metrics, deltas int) {
+	t.Helper()
+	dealt := func(m harness.Metrics) (n float64) {
+		for _, c := range []count{
+			outcome("gossip", "pending"), outcome("gossip", "refused"), {"calimero_network_messages_total", []string{"verdict", "ignored"}},
+		} {
+			n += value(m, c)
+		}
+		return n
+	}
+	for i, client := range s.clients() {
+		require.NoError(t, harness.Until(t.Context(), fmt.Sprint("node ", i, " has dealt with ", deltas, " deltas"), func(ctx context.Context) error {
+			now, err := client.Metrics(ctx)
+			if err != nil {
+				return err
+			}
+			if n := dealt(now) - dealt(before[i]); n < float64(deltas) {
+				return fmt.Errorf("%v so far: %s", n, s.outcomes(now))
+			}
+			return nil
+		}))
+	}
 }
 
 // slowStreams opens as many streams as the nodes take, to each protocol, and sends a byte now and then. It begins before the
