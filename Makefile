@@ -29,7 +29,7 @@ endif
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build run test unit e2e converge writers soak govern govern-laws laws race conformance bench fuzz proto apps \
+.PHONY: help build run test unit e2e converge writers hostile soak govern govern-laws laws race conformance bench fuzz proto apps \
 	clean check fmt-check vet lint proto-check tidy-check imports-check apps-check
 
 help: ## print this
@@ -63,6 +63,9 @@ converge: ## run SEEDS random histories from seed FROM, real guests on 3 to 5 no
 writers: SEEDS = 10
 writers: build ## run SEEDS random loads (10) from seed FROM: all sample apps on three real nodes whose processes die at random
 	WRITERS=1 SEEDS=$(SEEDS) FROM=$(FROM) $(GO) test -v -count=1 -timeout 90m -run '^TestSeededWriters$$' ./tests/replication
+
+hostile: build ## a hostile peer at full size: a million parents that do not exist, a history of a million deltas (four minutes)
+	SCALE=full $(GO) test -v -count=1 -timeout 60m -run '^TestHostilePeer$$' ./tests/replication
 
 soak: build ## run three real nodes under mixed load for MINUTES, and look for what grows
 	MINUTES=$(MINUTES) $(GO) test -v -count=1 -timeout 0 -run '^TestSoak$$' ./tests/replication
