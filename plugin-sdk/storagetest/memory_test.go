@@ -13,10 +13,9 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func memory() storagetest.Factory {
-	const lease = 300 * time.Millisecond
 	return storagetest.Factory{
-		New:   func(testing.TB) storage.Plugin { return storagetest.NewMemoryLease(lease) },
-		Lease: lease,
+		New:    func(testing.TB) storage.Plugin { return storagetest.NewMemory() },
+		Leased: func(_ testing.TB, lease time.Duration) storage.Plugin { return storagetest.NewMemoryLease(lease) },
 	}
 }
 

@@ -30,9 +30,9 @@ type Factory struct {
 	Reopen func(tb testing.TB, p storage.Plugin) storage.Plugin
 	// Crash ends p without warning, as kill -9 does, and opens its data anew; nil when that cannot be done.
 	Crash func(tb testing.TB, p storage.Plugin) storage.Plugin
-	// Lease is how long unused snapshots live; 0 = storage.SnapshotLease. A lease over five seconds is tested only with
-	// SCALE=full.
-	Lease time.Duration
+	// Leased is New for a store whose unused snapshots live as long as lease; nil when it is always
+	// storage.SnapshotLease. Then their end is tested only with SCALE=full.
+	Leased func(tb testing.TB, lease time.Duration) storage.Plugin
 }
 
 // Persistent is the Factory for plugins that keep their data in their data folder and need no configuration but the
@@ -172,17 +172,10 @@ func needsCrash(f Factory) string {
 }
 
 func needsShortLease(f Factory) string {
-	if f.lease() > 5*time.Second && !full() {
+	if f.Leased == nil && !full() {
 		return "the lease is long; run with SCALE=full"
 	}
 	return ""
-}
-
-func (f Factory) lease() time.Duration {
-	if f.Lease == 0 {
-		return storage.SnapshotLease
-	}
-	return f.Lease
 }
 
 // suite is one running check.

@@ -23,24 +23,22 @@ func TestMain(m *testing.M) {
 	}, goleak.IgnoreTopFunction("github.com/syndtr/goleveldb/leveldb.(*DB).mpoolDrain")) // ends a second after Close
 }
 
-const shortLease = 300 * time.Millisecond
-
 func TestConformance(t *testing.T) {
 	t.Parallel()
 	for _, h := range sdktest.Heights(storage.Wire, leveldb.New, sdktest.Reexec("leveldb")) {
 		t.Run(h.Name, func(t *testing.T) {
+			f := storagetest.Persistent(h.New)
 			switch h.Name {
 			case sdktest.HeightInProcess:
-				f := storagetest.Persistent(func(testing.TB) storage.Plugin {
-					return leveldb.NewWith(leveldb.WithSnapshotLease(shortLease))
-				})
-				f.Lease = shortLease
-				storagetest.Run(t, f)
+				f.Leased = func(tb testing.TB, lease time.Duration) storage.Plugin {
+					p := leveldb.NewWith(leveldb.WithSnapshotLease(lease))
+					storagetest.Configure(tb, p, tb.TempDir(), nil)
+					return p
+				}
 			case sdktest.HeightChild:
-				storagetest.Run(t, killable())
-			default:
-				storagetest.Run(t, storagetest.Persistent(h.New))
+				f = killable()
 			}
+			storagetest.Run(t, f)
 		})
 	}
 }
