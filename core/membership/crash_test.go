@@ -65,7 +65,7 @@ func joinKilled(t *testing.T, alone, done bool, commits int) (killed bool) {
 	a.sees(group, joiner.Public(), true)
 	b.sees(group, joiner.Public(), true)
 	for _, c := range []domain.ContextID{open, restricted} {
-		require.Eventually(t, func() bool { return b.in(c, joiner.Public()) }, 20*time.Second, time.Millisecond)
+		require.Eventually(t, func() bool { return b.in(c, joiner.Public()) }, long, time.Millisecond)
 	}
 	b.restart()
 	b.sees(group, joiner.Public(), true)

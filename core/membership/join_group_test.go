@@ -66,7 +66,7 @@ func (n *node) sees(group domain.GroupID, who domain.PublicKey, member bool) {
 	require.Eventually(n.t, func() bool {
 		_, found, err := n.service().Role(n.t.Context(), group, who)
 		return err == nil && found == member
-	}, 20*time.Second, 2*time.Millisecond)
+	}, long, 2*time.Millisecond)
 }
 
 // TestJoinGroup: a fresh node becomes a member by the invitation alone, enters the contexts that it may, and all of that
@@ -84,7 +84,7 @@ func TestJoinGroup(t *testing.T) {
 	require.Equal(t, group, joined.Group)
 	a.sees(group, listedFor.Public(), true)
 	for _, id := range []domain.ContextID{open, restricted} {
-		require.Eventually(t, func() bool { return b.in(id, listedFor.Public()) }, 20*time.Second, time.Millisecond)
+		require.Eventually(t, func() bool { return b.in(id, listedFor.Public()) }, long, time.Millisecond)
 	}
 	require.False(t, b.in(unseen, listedFor.Public()))
 	app, found, err := store.Application.Get(t.Context(), b.db, domain.ApplicationID{0xaa})
@@ -106,7 +106,7 @@ func TestJoinGroup(t *testing.T) {
 	}
 	l.setDeaf(c, false)
 	a.sees(group, alone.Public(), true)
-	require.Eventually(t, func() bool { return c.in(open, alone.Public()) }, 20*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return c.in(open, alone.Public()) }, long, time.Millisecond)
 	require.False(t, c.in(restricted, alone.Public()))
 	for _, n := range []*node{a, b, c} {
 		n.restart()
@@ -148,7 +148,7 @@ func TestJoinGroup_WithoutGenesis(t *testing.T) {
 	require.NoError(t, err)
 	a.sees(group, listedFor.Public(), true)
 	b.sees(group, listedFor.Public(), true)
-	require.Eventually(t, func() bool { return b.in(restricted, listedFor.Public()) }, 20*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return b.in(restricted, listedFor.Public()) }, long, time.Millisecond)
 }
 
 // TestJoinGroup_OneUse: of two who use an invitation for one, one is a member, the same one everywhere.
@@ -180,7 +180,7 @@ func TestJoinGroup_OneUse(t *testing.T) {
 	require.Eventually(t, func() bool {
 		return members(a) == 2 && members(b) == 2 && members(c) == 2 && len(heads(a)) > 0 &&
 			equal(heads(a), heads(b)) && equal(heads(a), heads(c))
-	}, 20*time.Second, 5*time.Millisecond)
+	}, long, 5*time.Millisecond)
 	state, err := a.service().State(t.Context(), group)
 	require.NoError(t, err)
 	for _, n := range []*node{b, c} {
@@ -271,7 +271,7 @@ func TestJoinGroupContext(t *testing.T) {
 		_, known := state.Visibility[c]
 		return state.Contexts[c] && known
 	}
-	require.Eventually(t, func() bool { return registered(b, later) }, 20*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return registered(b, later) }, long, time.Millisecond)
 
 	join := func(c domain.ContextID, key domain.PrivateKey) error {
 		return b.manager().JoinGroupContext(t.Context(), group, c, key)
@@ -282,7 +282,7 @@ func TestJoinGroupContext(t *testing.T) {
 	require.ErrorContains(t, join(later, domain.PrivateKey{0x81}), "identity is not a member of the group")
 	require.ErrorContains(t, b.manager().JoinGroupContext(t.Context(), domain.GroupID{8}, later, member), "group not found")
 	a.issue(group, founder, wire.OpMemberCapabilitySet{Member: member.Public(), Capabilities: domain.CanJoinOpenContexts})
-	require.Eventually(t, func() bool { return join(later, member) == nil }, 20*time.Second, 5*time.Millisecond)
+	require.Eventually(t, func() bool { return join(later, member) == nil }, long, 5*time.Millisecond)
 	require.True(t, b.in(later, member.Public()))
 	require.NoError(t, join(later, member), "again")
 
@@ -290,11 +290,11 @@ func TestJoinGroupContext(t *testing.T) {
 	require.False(t, found, "the context is not here: nobody is served in it")
 	a.issue(group, founder, wire.OpMemberRemoved{Member: member.Public()})
 	b.sees(group, member.Public(), false)
-	require.Eventually(t, func() bool { return !b.in(later, member.Public()) }, 20*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return !b.in(later, member.Public()) }, long, time.Millisecond)
 	require.ErrorContains(t, join(later, member), "identity is not a member of the group")
 	require.Eventually(t, func() bool {
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		return b.left[later]
-	}, 20*time.Second, time.Millisecond)
+	}, long, time.Millisecond)
 }

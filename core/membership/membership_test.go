@@ -27,7 +27,7 @@ func TestJoin_TellsTheGroup(t *testing.T) {
 	joined, err := b.join(inv)
 	require.NoError(t, err)
 	a.knows(ctxID, joined)
-	require.Eventually(t, func() bool { return b.acknowledged() == 1 }, 20*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return b.acknowledged() == 1 }, long, time.Millisecond)
 	role, _ := b.role(ctxID, admin)
 	require.Equal(t, domain.RoleAdmin, role)
 

@@ -27,6 +27,9 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+// long is how long a busy machine may take.
+const long = time.Minute
+
 // lan connects nodes in memory: what one publishes all others judge and handle, and streams are answered with the
 // operations that the other side has. The bytes are the real ones.
 type lan struct {
@@ -498,5 +501,5 @@ func (n *node) knows(id domain.ContextID, members ...domain.PublicKey) {
 			}
 		}
 		return true
-	}, 20*time.Second, 2*time.Millisecond)
+	}, long, 2*time.Millisecond)
 }

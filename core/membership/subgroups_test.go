@@ -46,7 +46,7 @@ func (n *node) knowsOf(group domain.GroupID) {
 	require.Eventually(n.t, func() bool {
 		_, err := n.service().Genesis(n.t.Context(), group)
 		return err == nil
-	}, 20*time.Second, 2*time.Millisecond)
+	}, long, 2*time.Millisecond)
 }
 
 // signs gives a node the key of a member.
@@ -84,7 +84,7 @@ func TestSubgroups(t *testing.T) {
 		require.True(t, found)
 		require.Equal(t, map[bool]domain.GroupID{true: child, false: group}[id == deep], parent)
 	}
-	require.Eventually(t, func() bool { return b.in(below, joiner.Public()) }, 20*time.Second, 2*time.Millisecond)
+	require.Eventually(t, func() bool { return b.in(below, joiner.Public()) }, long, 2*time.Millisecond)
 	require.False(t, b.in(listed, joiner.Public()))
 
 	b.restart()
@@ -94,10 +94,10 @@ func TestSubgroups(t *testing.T) {
 	require.Eventually(t, func() bool {
 		state, err := b.service().State(t.Context(), another)
 		return err == nil && state.Contexts[later] && len(state.Visibility) == 1
-	}, 20*time.Second, 2*time.Millisecond)
+	}, long, 2*time.Millisecond)
 	a.issue(another, founder, wire.OpMemberAdded{Member: joiner.Public(), Role: domain.RoleMember})
 	a.issue(another, founder, wire.OpMemberCapabilitySet{Member: joiner.Public(), Capabilities: domain.CanJoinOpenContexts})
-	require.Eventually(t, func() bool { return b.manager().JoinGroupContext(t.Context(), another, later, joiner) == nil }, 20*time.Second, 2*time.Millisecond)
+	require.Eventually(t, func() bool { return b.manager().JoinGroupContext(t.Context(), another, later, joiner) == nil }, long, 2*time.Millisecond)
 }
 
 // TestSubgroups_NobodySpeaksFor: a genesis that its id does not prove counts when its creator listed the group, and one that
@@ -131,11 +131,11 @@ func TestSubgroups_NobodySpeaksFor(t *testing.T) {
 	b.signs(group, joiner)
 	evil.signs(group, liar)
 	require.NoError(t, evil.manager().Follow(t.Context(), group))
-	require.Eventually(t, func() bool { return evil.length(group) == a.length(group) }, 20*time.Second, 2*time.Millisecond)
+	require.Eventually(t, func() bool { return evil.length(group) == a.length(group) }, long, 2*time.Millisecond)
 	l.setDeaf(a, true)
 	require.NoError(t, b.manager().Follow(t.Context(), group))
 	for _, id := range []domain.GroupID{given, foreign.Group} {
-		require.Eventually(t, func() bool { return evil.wasAsked(id) > 1 }, 20*time.Second, 2*time.Millisecond, "and again, as that was no help")
+		require.Eventually(t, func() bool { return evil.wasAsked(id) > 1 }, long, 2*time.Millisecond, "and again, as that was no help")
 		_, err := b.service().Genesis(t.Context(), id)
 		require.ErrorIs(t, err, errkind.NotFound)
 	}

@@ -67,7 +67,7 @@ func TestGenesis_Comes(t *testing.T) {
 	require.Eventually(t, func() bool {
 		origin, err := b.service().Origin(t.Context(), group)
 		return err == nil && !origin.Provisional && origin.Genesis.Creator == founder.Public()
-	}, 20*time.Second, 2*time.Millisecond)
+	}, long, 2*time.Millisecond)
 	a.sees(group, joiner.Public(), true)
 	b.sees(group, joiner.Public(), true)
 	b.sees(group, founder.Public(), true)
@@ -233,7 +233,7 @@ func TestStrangers(t *testing.T) {
 		require.Eventually(t, func() bool {
 			state, err := n.service().State(t.Context(), group)
 			return err == nil && state.Alias != nil && *state.Alias == "after"
-		}, 20*time.Second, 2*time.Millisecond)
+		}, long, 2*time.Millisecond)
 		_, total, err := n.service().Log(t.Context(), group, 0, 0)
 		require.NoError(t, err)
 		require.Less(t, total, 30)
@@ -262,10 +262,10 @@ func TestMember_Removed(t *testing.T) {
 	require.Eventually(t, func() bool {
 		role, found := b.role(ctxID, joined)
 		return found && role == domain.RoleReadOnly
-	}, 20*time.Second, 2*time.Millisecond)
+	}, long, 2*time.Millisecond)
 	a.issue(domain.GroupID(ctxID), *key.PrivateKey, wire.OpMemberRemoved{Member: joined})
 	for _, n := range []*node{a, b} {
-		require.Eventually(t, func() bool { _, found := n.role(ctxID, joined); return !found }, 20*time.Second, 2*time.Millisecond)
+		require.Eventually(t, func() bool { _, found := n.role(ctxID, joined); return !found }, long, 2*time.Millisecond)
 		n.restart()
 		_, found := n.role(ctxID, joined)
 		require.False(t, found)
