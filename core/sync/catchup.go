@@ -51,7 +51,7 @@ func (f *follow) catchUp(ctx context.Context, p PeerID, by domain.PublicKey, fro
 		if err != nil {
 			return err
 		}
-		if _, behind, err := f.compare(ctx, theirs, root, p); err != nil {
+		if _, behind, err := f.compare(ctx, theirs, root, p, true); err != nil {
 			return err
 		} else if behind {
 			f.soon()

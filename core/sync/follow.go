@@ -155,7 +155,8 @@ func (f *follow) attempt(ctx context.Context, prefer []PeerID, all bool) (err er
 }
 
 // candidates are the peers to ask: those preferred, then those with the extension, then others; in each class in random
-// order, and unless all are wanted without those that failed a moment ago.
+// order, and unless all are wanted without those that failed a moment ago. Of those that have not proven to be members the
+// first keeps its place and the others come last: strangers that do not answer must not use up the time.
 func (f *follow) candidates(ctx context.Context, prefer []PeerID, every bool) ([]PeerID, error) {
 	peers, err := f.m.opts.Network.TopicPeers(ctx, f.topic)
 	if err != nil {
@@ -182,7 +183,24 @@ func (f *follow) candidates(ctx context.Context, prefer []PeerID, every bool) ([
 	})
 	f.mu.Unlock()
 	slices.SortFunc(all, func(a, b PeerID) int { return rank[a] - rank[b] })
-	return all, nil
+	ordered := make([]PeerID, 0, len(all))
+	var last []PeerID
+	strangers := 0
+	for _, p := range all {
+		proven, err := f.m.hasProven(ctx, f.id, p)
+		if err != nil {
+			return nil, err
+		}
+		if !proven {
+			strangers++
+		}
+		if proven || strangers == 1 {
+			ordered = append(ordered, p)
+		} else {
+			last = append(last, p)
+		}
+	}
+	return append(ordered, last...), nil
 }
 
 // with synchronises with one peer.
@@ -214,9 +232,10 @@ func (f *follow) with(ctx context.Context, p PeerID) error {
 		one := f.failed[p]
 		one.times++
 		one.until = time.Now().Add(f.pause(one.times))
-		if len(f.failed) < maxPeers {
-			f.failed[p] = one
+		if len(f.failed) >= maxPeers {
+			clear(f.failed) // it is learnt again
 		}
+		f.failed[p] = one
 		f.log.Debug("synchronisation failed", "peer", p, "err", err)
 	}
 	f.m.metrics.syncs.WithLabelValues(outcome).Inc()

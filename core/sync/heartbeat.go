@@ -47,9 +47,22 @@ func (f *follow) heartbeat(ctx context.Context) error {
 	return f.broadcast(ctx, "heartbeat", wire.HashHeartbeat{Context: f.id, RootHash: root, DagHeads: heads})
 }
 
-// heard compares a heartbeat with the own copy: what is missing is asked for, and who is behind is told.
+// maxStrangeHeads is how many heads are looked up of somebody who has not proven to be a member.
+const maxStrangeHeads = 16
+
+// heard compares a heartbeat with the own copy: what is missing is asked for, and who is behind is told. The word of who has
+// not proven to be a member is a reason to ask, and no more.
 func (f *follow) heard(ctx context.Context, h wire.HashHeartbeat, source PeerID) {
-	unknown, behind, err := f.compare(ctx, h.DagHeads, h.RootHash, source)
+	proven, err := f.m.hasProven(ctx, f.id, source)
+	if err != nil {
+		f.log.Debug("heartbeat not compared", "source", source, "err", err)
+		return
+	}
+	heads := h.DagHeads
+	if !proven {
+		heads = heads[:min(len(heads), maxStrangeHeads)]
+	}
+	unknown, behind, err := f.compare(ctx, heads, h.RootHash, source, proven)
 	switch {
 	case err != nil:
 		f.log.Debug("heartbeat not compared", "source", source, "err", err)
@@ -60,22 +73,28 @@ func (f *follow) heard(ctx context.Context, h wire.HashHeartbeat, source PeerID)
 	}
 }
 
-// compare takes where a peer is: how many of its heads are not here, and whether it lacks some of ours.
-func (f *follow) compare(ctx context.Context, theirs []domain.Hash, root domain.Hash, source PeerID) (unknown int, behind bool,
-	err error) {
+// compare takes where a peer is: how many of its heads are not here, and whether it lacks some of ours. Only of a member it is
+// noted what it has.
+func (f *follow) compare(ctx context.Context, theirs []domain.Hash, root domain.Hash, source PeerID, member bool) (unknown int,
+	behind bool, err error) {
 	ours, ownRoot, err := f.m.opts.Contexts.Heads(ctx, f.id)
 	if err != nil {
 		return 0, false, err
 	}
-	f.mu.Lock()
-	f.out.acknowledge(theirs)
-	f.mu.Unlock()
+	if member {
+		f.mu.Lock()
+		f.out.acknowledge(theirs)
+		f.mu.Unlock()
+	}
 	strange := without(theirs, ours)
 	missing, err := f.absent(ctx, strange)
 	if err != nil {
 		return 0, false, err
 	}
 	behind = len(without(ours, theirs)) > 0
+	if !member {
+		return len(missing), behind, nil
+	}
 	diverged := len(strange) == 0 && !behind && root != ownRoot && !root.IsZero() && !ownRoot.IsZero()
 	f.mu.Lock()
 	defer f.mu.Unlock()

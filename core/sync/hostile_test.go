@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"runtime"
 	"strings"
+	stdsync "sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -201,7 +202,153 @@ func TestReplaysCountOnce(t *testing.T) {
 		e.broadcast(t, m)
 	}
 	converged(t, 1, long, a, b)
-	unharmed(t, 1, a, b)
+	raw, err := wire.EncodeBroadcast(m)
+	require.NoError(t, err)
+	for i := range 10 { // a name costs nothing
+		verdict, _ := a.m.Validate(t.Context(), wire.ContextTopic(ctxID), sync.PeerID(fmt.Sprint("name ", i)), raw)
+		require.Equal(t, network.Ignore, verdict, "it is forwarded again")
+	}
+	// The author's own node may say it again, for those that did not hear it.
+	own := b.write(t, "own")
+	converged(t, 2, long, a, b)
+	row, ok := b.history.row(own)
+	require.True(t, ok)
+	raw, err = wire.EncodeBroadcast(signed(t, row, b.key, senderOf(t, b)))
+	require.NoError(t, err)
+	eventually(t, "they have met", long, func() bool {
+		verdict, _ := a.m.Validate(t.Context(), wire.ContextTopic(ctxID), b.port.id, raw)
+		return verdict == network.Accept
+	})
+	unharmed(t, 2, a, b)
+}
+
+// TestHeartbeatsOfStrangers: whoever knows a context's id can send heartbeats in its topic. So many of them are let through as
+// nodes need that have not met; they are no proof of anything, and those of members come through beside them.
+func TestHeartbeatsOfStrangers(t *testing.T) {
+	t.Parallel()
+	l := newLAN(t)
+	reg := prometheus.NewRegistry()
+	quiet := func(o *sync.Options) { o.Frequency, o.Heartbeat, o.Republish = time.Hour, time.Hour, time.Hour }
+	a := newNode(t, l, 0, 3, setup{options: func(o *sync.Options) { quiet(o); o.Registerer = reg }})
+	head := a.write(t, "alone")
+	say := func(source string, h wire.HashHeartbeat) network.Verdict {
+		h.Context = ctxID
+		raw, err := wire.EncodeBroadcast(h)
+		require.NoError(t, err)
+		verdict, in := a.m.Validate(t.Context(), wire.ContextTopic(ctxID), sync.PeerID(source), raw)
+		if in != nil {
+			a.m.Handle(in)
+		}
+		return verdict
+	}
+	// A stranger says that it has the same, with another root; and another one what this node will ask for.
+	asked := make(chan struct{}, 1)
+	p := l.join("asked")
+	p.handlers[wire.ExtensionProtocol] = func(context.Context, sync.Stream) {
+		select {
+		case asked <- struct{}{}:
+		default:
+		}
+	}
+	require.Equal(t, network.Accept, say("stranger", wire.HashHeartbeat{RootHash: domain.Hash{1}, DagHeads: []domain.Hash{head}}))
+	require.Equal(t, network.Accept, say("asked", wire.HashHeartbeat{RootHash: domain.Hash{1}, DagHeads: []domain.Hash{number(1)}}))
+	<-asked
+	s, _ := a.m.Status(ctxID)
+	require.False(t, s.Diverged)
+	require.Equal(t, 1, s.Unacknowledged)
+	require.Zero(t, counted(t, reg, "calimero_sync_diverged_total", ""))
+
+	accepted := 0
+	flood := func(what string) {
+		for i := range 2000 {
+			if say(fmt.Sprint(what, i), wire.HashHeartbeat{DagHeads: []domain.Hash{number(uint64(i))}}) == network.Accept {
+				accepted++
+			}
+		}
+	}
+	flood("name ")
+	require.Positive(t, accepted)
+	require.Less(t, accepted, 1000)
+	b := newNode(t, l, 1, 3, setup{options: quiet}) // a member, which proves it when it catches up
+	converged(t, 1, long, a, b)
+	flood("more ")
+	verdict := say(string(b.port.id), wire.HashHeartbeat{RootHash: domain.Hash{1}, DagHeads: []domain.Hash{head}})
+	require.Equal(t, network.Accept, verdict)
+	eventually(t, "a member's word counts", long, func() bool {
+		s, _ := a.m.Status(ctxID)
+		return s.Unacknowledged == 0 && counted(t, reg, "calimero_sync_diverged_total", "") > 0
+	})
+}
+
+// TestMuteStrangers: strangers that have news, as they say, and then do not answer, do not keep a node from synchronising with a
+// member.
+func TestMuteStrangers(t *testing.T) {
+	t.Parallel()
+	l := newLAN(t)
+	quiet := func(o *sync.Options) { o.Heartbeat, o.Republish = time.Hour, time.Hour }
+	first := newNode(t, l, 0, 2, setup{options: func(o *sync.Options) { quiet(o); o.Frequency = time.Hour }})
+	first.write(t, "one")
+	second := newNode(t, l, 1, 2, setup{options: func(o *sync.Options) {
+		quiet(o)
+		o.Frequency, o.Timeout, o.Answer, o.RetryMax = 50*time.Millisecond, 900*time.Millisecond, 0, 500*time.Millisecond
+	}})
+	converged(t, 1, long, first, second)
+	l.mu.Lock()
+	l.loss = 1 // what is written comes by synchronising alone
+	l.mu.Unlock()
+	ctx, stop := context.WithCancel(t.Context())
+	var shouting stdsync.WaitGroup
+	for i := range 12 {
+		p := l.join(fmt.Sprint("mute-", i))
+		p.handlers[wire.ExtensionProtocol] = func(ctx context.Context, _ sync.Stream) { <-ctx.Done() }
+		require.NoError(t, p.Subscribe(t.Context(), wire.ContextTopic(ctxID)))
+		shouting.Go(func() {
+			for n := uint64(1); ctx.Err() == nil; n++ {
+				raw, err := wire.EncodeBroadcast(wire.HashHeartbeat{Context: ctxID, RootHash: domain.Hash{1}, DagHeads: []domain.Hash{number(n)}})
+				if err == nil {
+					if _, in := second.m.Validate(ctx, wire.ContextTopic(ctxID), p.id, raw); in != nil {
+						second.m.Handle(in)
+					}
+				}
+				select {
+				case <-ctx.Done():
+				case <-time.After(20 * time.Millisecond):
+				}
+			}
+		})
+	}
+	for i := range 10 {
+		first.write(t, fmt.Sprint("while they shout ", i))
+		converged(t, i+2, 10*time.Second, first, second)
+	}
+	stop()
+	shouting.Wait()
+}
+
+// TestRestlessPeer: who enters a topic again and again causes no more synchronisations than who does once.
+func TestRestlessPeer(t *testing.T) {
+	t.Parallel()
+	l := newLAN(t)
+	quiet := func(o *sync.Options) { o.Frequency, o.Heartbeat, o.Republish = time.Hour, time.Hour, time.Hour }
+	first := newNode(t, l, 0, 2, setup{options: quiet})
+	var opened atomic.Int32
+	serve := first.m.ServeExtension
+	first.port.mu.Lock()
+	first.port.handlers[wire.ExtensionProtocol] = func(ctx context.Context, s sync.Stream) {
+		opened.Add(1)
+		serve(ctx, s)
+	}
+	first.port.mu.Unlock()
+	first.write(t, "one")
+	second := newNode(t, l, 1, 2, setup{options: quiet})
+	converged(t, 1, long, first, second)
+	const times = 50
+	before := opened.Load()
+	for range times {
+		second.m.PeerSubscribed("restless", wire.ContextTopic(ctxID))
+		require.NoError(t, second.m.Sync(t.Context(), ctxID)) // one at a time
+	}
+	require.Less(t, opened.Load()-before, int32(times+times/2))
 }
 
 // TestUnsignedForgeryIsNobodys: a member who does without the extension can put deltas in, as anybody could who makes one of

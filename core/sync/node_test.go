@@ -88,6 +88,13 @@ func (h *history) has(id domain.Hash) bool {
 	return ok
 }
 
+func (h *history) row(id domain.Hash) (wire.ContextDagDelta, bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	row, ok := h.applied[id]
+	return row, ok
+}
+
 func (h *history) authorOf(id domain.Hash) domain.PublicKey {
 	h.mu.Lock()
 	defer h.mu.Unlock()

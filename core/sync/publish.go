@@ -33,9 +33,10 @@ type outbox struct {
 	bytes      int
 	publishing bool
 	// unacked are own deltas in the order of their commits, each an ancestor of the next.
-	unacked []contexts.Published
-	repeat  time.Time // when they are published again
-	pause   time.Duration
+	unacked   []contexts.Published
+	repeat    time.Time // when they are published again
+	repeating bool
+	pause     time.Duration
 }
 
 // Publish sends a delta that this node committed to the peers of its context. Call it in the order of commits; it does
@@ -91,15 +92,20 @@ func (o *outbox) acknowledge(ids []domain.Hash) {
 // retry asks a peer whether it has the own deltas that nobody is known to have, and publishes them again if not. The
 // caller holds the lock.
 func (o *outbox) retry(f *follow, now time.Time) {
-	if len(o.unacked) == 0 || now.Before(o.repeat) {
+	if len(o.unacked) == 0 || now.Before(o.repeat) || o.repeating {
 		return
 	}
 	o.pause = min(2*o.pause, f.m.opts.RetryMax)
 	o.repeat = now.Add(o.pause)
-	f.m.tasks.Go(f.republish)
+	o.repeating = f.m.tasks.Go(f.republish)
 }
 
 func (f *follow) republish(ctx context.Context) {
+	defer func() {
+		f.mu.Lock()
+		f.out.repeating = false
+		f.mu.Unlock()
+	}()
 	err := f.attempt(ctx, nil, false) // hears the heads of a peer
 	f.mu.Lock()
 	again := slices.Clone(f.out.unacked[max(0, len(f.out.unacked)-maxRepeat):])

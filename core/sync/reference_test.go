@@ -350,14 +350,14 @@ func (l *lockedBuffer) String() string {
 	return l.b.String()
 }
 
-// counted is the value of a counter with one label; 0 when nothing was counted.
+// counted is the value of a counter with one label, or "" for none; 0 when nothing was counted.
 func counted(t *testing.T, reg *prometheus.Registry, name, label string) float64 {
 	t.Helper()
 	all, err := reg.Gather()
 	require.NoError(t, err)
 	for _, family := range all {
 		for _, m := range family.GetMetric() {
-			if family.GetName() == name && m.GetLabel()[0].GetValue() == label {
+			if family.GetName() == name && (label == "" || m.GetLabel()[0].GetValue() == label) {
 				return m.GetCounter().GetValue()
 			}
 		}

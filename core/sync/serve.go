@@ -140,8 +140,14 @@ func (s *session) answerHeads(ctx context.Context) error {
 	return s.send(ctx, wire.Heads{DagHeads: heads[:min(len(heads), maxHeads)], RootHash: root})
 }
 
+// keyRequests is what a new key counts for among a peer's requests: it is written to the disk.
+const keyRequests = 100
+
 func (s *session) answerKey(ctx context.Context, theirs wire.ShareKey) error {
 	s.m.metrics.served.WithLabelValues("key").Inc()
+	if err := s.m.requestRate.wait(ctx, s.stream.Peer(), keyRequests); err != nil {
+		return err
+	}
 	if err := s.m.keepKey(ctx, s.id, s.peer, theirs.SenderKey); err != nil {
 		return err
 	}

@@ -102,6 +102,8 @@ type Manager struct {
 
 	gossipRate  *limiter // messages of a source
 	requestRate *limiter // requests of a peer
+	hearsayRate *limiter // messages in a context that no member has signed, from peers that have not proven to be one
+	greetRate   *limiter // entries of a peer into a context's topic
 	places      chan struct{}
 	keys        flights
 	headers     headers
@@ -119,6 +121,8 @@ type Manager struct {
 const (
 	gossipPerSecond, gossipBurst     = 2000, 8000
 	requestsPerSecond, requestsBurst = 2000, 8000
+	hearsayPerSecond, hearsayBurst   = 100, 500
+	greetsPerSecond, greetsBurst     = 0.2, 5
 )
 
 // New makes the manager.
@@ -127,6 +131,7 @@ func New(opts Options) *Manager {
 	m := &Manager{
 		opts: opts, log: opts.Logger, metrics: newMetrics(opts.Registerer), peers: newPeerBook(opts.Network),
 		gossipRate: newLimiter(gossipPerSecond, gossipBurst), requestRate: newLimiter(requestsPerSecond, requestsBurst),
+		hearsayRate: newLimiter(hearsayPerSecond, hearsayBurst), greetRate: newLimiter(greetsPerSecond, greetsBurst),
 		places: make(chan struct{}, opts.MaxConcurrent), follows: map[domain.ContextID]*follow{},
 	}
 	m.generation.Store(1)
@@ -212,7 +217,8 @@ func (m *Manager) PeerSubscribed(p PeerID, topic string) {
 	if err != nil {
 		return // the topic of something else
 	}
-	if f := m.follow(id); f != nil {
+	// Who enters and leaves all the time causes no more than others.
+	if f := m.follow(id); f != nil && m.greetRate.allow(PeerID(id[:])+p) {
 		f.met(p)
 	}
 }

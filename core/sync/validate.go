@@ -43,6 +43,9 @@ func (m *Manager) Validate(ctx context.Context, topic string, source PeerID, dat
 		if b.Context != id || len(b.DagHeads) > maxHeads {
 			return m.reject("heartbeat", source, nil)
 		}
+		if !m.mayHint(ctx, id, source) {
+			return m.ignore("hearsay")
+		}
 	case wire.StateDelta:
 		if b.Context != id || len(b.Parents) == 0 || len(b.Parents) > maxParents {
 			return m.reject("delta", source, nil)
@@ -50,9 +53,15 @@ func (m *Manager) Validate(ctx context.Context, topic string, source PeerID, dat
 		if err := m.mayWrite(ctx, id, b.Author); err != nil {
 			return m.ignoreAuthor(source, err)
 		}
+		if !m.mayHint(ctx, id, source) {
+			return m.ignore("hearsay")
+		}
 	case wire.SignedDelta:
 		if b.Context != id || len(b.Parents) == 0 || len(b.Parents) > maxParents {
 			return m.reject("delta", source, nil)
+		}
+		if m.isReplay(id, b.Delta, b.Author, source) {
+			return m.ignore("seen")
 		}
 		if v := m.validateStatement(ctx, b.Statement(), b.Signature, source); v != network.Accept {
 			return v, nil
@@ -60,6 +69,9 @@ func (m *Manager) Validate(ctx context.Context, topic string, source PeerID, dat
 	case wire.DeltaAnnounce:
 		if b.Context != id {
 			return m.reject("delta", source, nil)
+		}
+		if m.isReplay(id, b.Delta, b.Author, source) {
+			return m.ignore("seen")
 		}
 		if v := m.validateStatement(ctx, b.DeltaStatement, b.Signature, source); v != network.Accept {
 			return v, nil
@@ -70,6 +82,22 @@ func (m *Manager) Validate(ctx context.Context, topic string, source PeerID, dat
 		return m.reject("wrong topic", source, nil)
 	}
 	return network.Accept, in
+}
+
+// mayHint tells whether a source may say what no member has signed. Who has proven to be a member may; of all others in a
+// context as much is let through as nodes need that have not met yet, so that strangers, who cost nothing, cannot flood it.
+func (m *Manager) mayHint(ctx context.Context, id domain.ContextID, source PeerID) bool {
+	if proven, err := m.hasProven(ctx, id, source); err == nil && proven {
+		return true
+	}
+	return m.hearsayRate.allow(PeerID(id[:]))
+}
+
+// isReplay tells whether a delta is here already and this is not its author's node, which publishes it again for those that
+// lack it. Anybody can repeat a signed message under any number of names.
+func (m *Manager) isReplay(id domain.ContextID, delta domain.Hash, author domain.PublicKey, source PeerID) bool {
+	f := m.follow(id)
+	return f != nil && f.saw(delta) && !m.peers.isBound(id, author, source)
 }
 
 // validateStatement: membership first, which is a look into a cache, then the signature.
