@@ -4,6 +4,7 @@ import (
 	"context"
 	stdsync "sync"
 
+	"github.com/calimero-go/core/core/contexts"
 	"github.com/calimero-go/core/core/wire"
 	"github.com/calimero-go/core/plugin-sdk/crdt"
 	"github.com/calimero-go/core/plugin-sdk/domain"
@@ -14,6 +15,7 @@ type header struct {
 	id      domain.Hash
 	parents []domain.Hash
 	hlc     crdt.Timestamp
+	size    int // about how many bytes the delta has with its events
 }
 
 // headers remembers the places of deltas, so that walks through the recent history of a context read nothing. Deltas never
@@ -35,8 +37,9 @@ const (
 	maxHeaders = 64 << 10
 	// maxHeaderParents: what has more is not remembered.
 	maxHeaderParents = 8
-	// readAtOnce bounds the deltas in memory at once while headers are read: each may have 7 MiB.
-	readAtOnce = 32
+	// readAtOnce bounds the deltas of unknown size that are read at once, and readers how often that happens at the same time:
+	// each delta may have 7 MiB.
+	readAtOnce, readers = 8, 2
 )
 
 func (h *headers) put(of *follow, one header) {
@@ -91,7 +94,13 @@ func (f *follow) headersOf(ctx context.Context, ids []domain.Hash, each func(hea
 		if len(ask) == 0 {
 			return nil
 		}
+		select {
+		case f.m.reading <- struct{}{}:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
 		rows, err := f.m.opts.Contexts.Deltas(ctx, f.id, ask)
+		<-f.m.reading
 		ask = ask[:0]
 		for i := range rows {
 			one := headerOf(&rows[i])
@@ -118,5 +127,16 @@ func (f *follow) headersOf(ctx context.Context, ids []domain.Hash, each func(hea
 }
 
 func headerOf(d *wire.ContextDagDelta) header {
-	return header{id: d.DeltaID, parents: d.Parents, hlc: d.HLC}
+	return header{id: d.DeltaID, parents: d.Parents, hlc: d.HLC, size: len(d.Actions) + len(d.Events) + 32*len(d.Parents)}
+}
+
+func headerOfReceived(d *contexts.Delta) header {
+	h := header{id: d.ID, parents: d.Parents, hlc: d.HLC, size: 32 * len(d.Parents)}
+	for i := range d.Actions {
+		h.size += len(d.Actions[i].Data) + 128*(1+len(d.Actions[i].Ancestors))
+	}
+	for i := range d.Events {
+		h.size += 4*len(d.Events[i].Data) + 64 // numbers in a text
+	}
+	return h
 }

@@ -5,7 +5,9 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"runtime"
+	"slices"
 	"strings"
 	stdsync "sync"
 	"sync/atomic"
@@ -785,6 +787,120 @@ func TestSlowAndLargeStreams(t *testing.T) {
 	}
 	require.Less(t, refusals, 20)
 	unharmed(t, 0, n)
+}
+
+// TestLargeDeltas: whoever asks for many large deltas, on many streams, and does not read them, has the node hold a few of them at a
+// time.
+func TestLargeDeltas(t *testing.T) {
+	t.Parallel()
+	const count, size, peers = 20, 2 << 20, 6
+	l := newLAN(t)
+	n := newNode(t, l, 0, peers+1, setup{})
+	var atOnce, writing peak // bytes in one read, and in frames that are being written
+	n.history.mu.Lock()
+	var ids []domain.Hash
+	b := n.db.Batch()
+	for i := range count { // as after a start: the manager has not seen them
+		row := newDelta(t, n.clock, slices.SortedFunc(maps.Keys(n.heads), domain.Hash.Compare), fmt.Sprint(i)+strings.Repeat("x", size))
+		n.apply(b, row, n.key.Public(), sign(&row, n.key, nil))
+		ids = append(ids, row.DeltaID)
+	}
+	require.NoError(t, b.Commit(t.Context()))
+	n.history.onRead = func(bytes int) {
+		atOnce.add(bytes)
+		atOnce.add(-bytes)
+	}
+	n.history.mu.Unlock()
+	serve := n.m.ServeExtension
+	n.port.mu.Lock()
+	n.port.handlers[wire.ExtensionProtocol] = func(ctx context.Context, s sync.Stream) { serve(ctx, counting{s, &writing}) }
+	n.port.mu.Unlock()
+
+	var asking stdsync.WaitGroup
+	for i := range peers {
+		p := l.join(fmt.Sprint("peer-", i))
+		for range 4 {
+			asking.Go(func() {
+				s := p.session(t, n, keyOf(i+1))
+				defer s.Reset()
+				raw, err := wire.EncodeExtension(wire.DeltasRequest{Deltas: ids})
+				if err != nil || s.WriteFrame(t.Context(), raw) != nil {
+					return
+				}
+				for got := 0; got < count; {
+					raw, err := s.ReadFrame(t.Context(), 0)
+					if err != nil {
+						t.Errorf("it is not served: %v", err)
+						return
+					}
+					m, err := wire.DecodeExtension(raw)
+					d, ok := m.(wire.Deltas)
+					if err != nil || !ok {
+						t.Errorf("it is not served: %T, %v", m, err)
+						return
+					}
+					got += len(d.Records)
+				}
+			})
+		}
+	}
+	asking.Wait()
+	t.Logf("%d bytes in a read, %d in frames", atOnce.most, writing.most)
+	require.Positive(t, writing.most)
+	require.LessOrEqual(t, atOnce.most, 9*size)
+	require.LessOrEqual(t, writing.most, 9*size)
+}
+
+// peak remembers the most that there was at a time.
+type peak struct {
+	mu        stdsync.Mutex
+	now, most int
+}
+
+func (p *peak) add(n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.now += n
+	p.most = max(p.most, p.now)
+}
+
+// counting is a stream whose reader takes its time.
+type counting struct {
+	sync.Stream
+	writing *peak
+}
+
+func (c counting) WriteFrame(ctx context.Context, payload []byte) error {
+	c.writing.add(len(payload))
+	defer c.writing.add(-len(payload))
+	select {
+	case <-time.After(5 * time.Millisecond):
+	case <-ctx.Done():
+	}
+	return c.Stream.WriteFrame(ctx, payload)
+}
+
+// session proves to be a member and is open then.
+func (p *port) session(t *testing.T, n *node, key domain.PrivateKey) sync.Stream {
+	t.Helper()
+	s, err := p.OpenStream(t.Context(), n.port.id, wire.ExtensionProtocol)
+	require.NoError(t, err)
+	send := func(m wire.ExtensionMessage) {
+		raw, err := wire.EncodeExtension(m)
+		require.NoError(t, err)
+		require.NoError(t, s.WriteFrame(t.Context(), raw))
+	}
+	hello := wire.Hello{Context: ctxID, Identity: key.Public(), Nonce: [32]byte{3}}
+	send(hello)
+	raw, err := s.ReadFrame(t.Context(), 0)
+	require.NoError(t, err)
+	m, err := wire.DecodeExtension(raw)
+	require.NoError(t, err)
+	reply, ok := m.(wire.HelloReply)
+	require.True(t, ok)
+	proof := wire.SessionProof{Opener: true, Hello: hello, Reply: reply, Opening: string(p.id), Accepter: string(n.port.id)}
+	send(wire.HelloProof{Proof: key.Sign(proof.Message())})
+	return s
 }
 
 // TestMemoryStaysBounded: floods of every kind leave no trace.

@@ -387,7 +387,7 @@ func (f *follow) receive(ctx context.Context, way string, deltas []contexts.Delt
 			}
 			f.out.acknowledge(deltas[i].Parents)
 			if r.Outcome == contexts.Applied {
-				f.m.headers.put(f, header{id: r.ID, parents: deltas[i].Parents, hlc: deltas[i].HLC})
+				f.m.headers.put(f, headerOfReceived(&deltas[i]))
 			}
 		}
 	}

@@ -55,6 +55,8 @@ type history struct {
 	events  int
 	// maxPending bounds what waits.
 	maxPending int
+	// onRead is called with the bytes of deltas that are read.
+	onRead func(bytes int)
 }
 
 func newHistory(db *store.DB, member domain.PrivateKey) *history {
@@ -120,10 +122,15 @@ func (h *history) Deltas(_ context.Context, _ domain.ContextID, ids []domain.Has
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	var out []wire.ContextDagDelta
+	size := 0
 	for _, id := range ids {
 		if row, ok := h.applied[id]; ok {
 			out = append(out, row)
+			size += len(row.Actions)
 		}
+	}
+	if h.onRead != nil {
+		h.onRead(size)
 	}
 	return out, nil
 }

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"io"
 
 	"github.com/calimero-go/core/core/store"
@@ -214,8 +215,8 @@ func (s *session) answerHistory(ctx context.Context, r wire.HistoryRequest) erro
 	return s.send(ctx, answer)
 }
 
-// answerBytes is about how large a message with deltas becomes.
-const answerBytes = 1 << 20
+// answerBytes is about how large a message with deltas becomes, maxAnswered how many are in one.
+const answerBytes, maxAnswered = 1 << 20, 32
 
 // maxRecord is how large a delta with its events may be to fit a frame. Of a larger one the events stay here.
 const maxRecord = wire.MaxFrame - 4<<10
@@ -226,29 +227,74 @@ func (s *session) answerDeltas(ctx context.Context, r wire.DeltasRequest) error 
 	if err := s.m.requestRate.wait(ctx, s.stream.Peer(), float64(len(r.Deltas))/16); err != nil {
 		return err
 	}
-	var out wire.Deltas
+	f := s.m.follow(s.id)
+	if f == nil {
+		return errkind.NotFound.Errorf("context %s is followed no more", s.id)
+	}
+	sizes := make(map[domain.Hash]int, len(r.Deltas))
+	if err := f.headersOf(ctx, r.Deltas, func(h header) { sizes[h.id] = h.size }); err != nil {
+		return err
+	}
+	var part []domain.Hash
 	size := 0
-	for len(r.Deltas) > 0 {
-		ids := r.Deltas[:min(len(r.Deltas), readAtOnce)]
-		r.Deltas = r.Deltas[len(ids):]
-		records, err := s.m.records(ctx, s.id, ids)
+	for _, id := range r.Deltas {
+		n, here := sizes[id]
+		if !here {
+			continue
+		}
+		delete(sizes, id) // once, however often it is named
+		if len(part) > 0 && (size+n > answerBytes || len(part) == maxAnswered) {
+			if err := s.sendDeltas(ctx, part, size, true); err != nil {
+				return err
+			}
+			part, size = nil, 0
+		}
+		part = append(part, id)
+		size += n + 256
+	}
+	return s.sendDeltas(ctx, part, size, false)
+}
+
+// sendDeltas sends one message of an answer; size is about that of the deltas.
+func (s *session) sendDeltas(ctx context.Context, ids []domain.Hash, size int, more bool) error {
+	if size > answerBytes+maxAnswered*256 {
+		leave, err := s.m.large.enter(ctx, s.stream.Peer())
 		if err != nil {
 			return err
 		}
-		for _, rec := range records {
-			n := len(rec.Delta) + len(rec.Events) + 256
-			if size+n > answerBytes && len(out.Records) > 0 {
-				out.More = true
-				if err := s.send(ctx, out); err != nil {
-					return err
-				}
-				out, size = wire.Deltas{}, 0
-			}
-			out.Records = append(out.Records, rec)
-			size += n
-		}
+		defer leave()
 	}
-	return s.send(ctx, out)
+	records, err := s.m.records(ctx, s.id, ids)
+	if err != nil {
+		return err
+	}
+	return s.send(ctx, wire.Deltas{Records: records, More: more})
+}
+
+// largeAnswers bounds how many answers that are far larger than most are in memory at once, until peers have read them: one of
+// a peer, and as many in all as there are places.
+type largeAnswers struct {
+	seed   maphash.Seed
+	places [8]chan struct{}
+}
+
+func newLargeAnswers() largeAnswers {
+	l := largeAnswers{seed: maphash.MakeSeed()}
+	for i := range l.places {
+		l.places[i] = make(chan struct{}, 1)
+	}
+	return l
+}
+
+// enter waits for a peer's place.
+func (l *largeAnswers) enter(ctx context.Context, p PeerID) (leave func(), err error) {
+	place := l.places[maphash.String(l.seed, string(p))%uint64(len(l.places))]
+	select {
+	case place <- struct{}{}:
+		return func() { <-place }, nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
 }
 
 // records are the deltas of ids that are here, in the order of ids.
@@ -275,7 +321,6 @@ func (m *Manager) records(ctx context.Context, id domain.ContextID, ids []domain
 		if row == nil {
 			continue
 		}
-		delete(byID, id) // once, however often it is named
 		causal, err := row.Causal()
 		if err != nil {
 			return nil, err

@@ -168,6 +168,21 @@ func (r *referenceStream) answerDelta(ctx context.Context, init wire.Init, q wir
 		return errkind.Unauthenticated.Errorf("peer %s has not proven to be a member of context %s; a key share does", r.Peer(),
 			init.Context)
 	}
+	f := r.m.follow(q.Context)
+	if f == nil {
+		return errkind.NotFound.Errorf("context %s is followed no more", q.Context)
+	}
+	size := 0
+	if err := f.headersOf(ctx, []domain.Hash{q.Delta}, func(h header) { size = h.size }); err != nil {
+		return err
+	}
+	if size > answerBytes {
+		leave, err := r.m.large.enter(ctx, r.Peer())
+		if err != nil {
+			return err
+		}
+		defer leave()
+	}
 	rows, err := r.m.opts.Contexts.Deltas(ctx, q.Context, []domain.Hash{q.Delta}) // the zero hash is none
 	if err != nil {
 		return err

@@ -105,6 +105,8 @@ type Manager struct {
 	hearsayRate *limiter // messages in a context that no member has signed, from peers that have not proven to be one
 	greetRate   *limiter // entries of a peer into a context's topic
 	places      chan struct{}
+	reading     chan struct{} // reads of deltas of unknown size
+	large       largeAnswers
 	keys        flights
 	headers     headers
 	asked       reported // requests that cannot be served
@@ -132,7 +134,7 @@ func New(opts Options) *Manager {
 		opts: opts, log: opts.Logger, metrics: newMetrics(opts.Registerer), peers: newPeerBook(opts.Network),
 		gossipRate: newLimiter(gossipPerSecond, gossipBurst), requestRate: newLimiter(requestsPerSecond, requestsBurst),
 		hearsayRate: newLimiter(hearsayPerSecond, hearsayBurst), greetRate: newLimiter(greetsPerSecond, greetsBurst),
-		places: make(chan struct{}, opts.MaxConcurrent), follows: map[domain.ContextID]*follow{},
+		places: make(chan struct{}, opts.MaxConcurrent), reading: make(chan struct{}, readers), large: newLargeAnswers(), follows: map[domain.ContextID]*follow{},
 	}
 	m.generation.Store(1)
 	return m
