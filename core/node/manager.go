@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/thejerf/suture/v4"
+	"golang.org/x/time/rate"
 
 	"github.com/calimero-go/core/core/actor"
 	"github.com/calimero-go/core/core/admin"
@@ -31,6 +32,8 @@ type manager struct {
 	sync   *sync.Manager
 	blobs  *transfer.Service
 	apps   *provisioner
+	// searches bounds the searches for special nodes that are forwarded.
+	searches *rate.Limiter
 	// flows and upgrades are how people govern groups.
 	flows    *admin.Service
 	upgrades *upgrades.Service
@@ -38,7 +41,7 @@ type manager struct {
 
 // newManager makes the NodeManager and gives the network its handlers; nothing runs yet.
 func (n *Node) newManager() (*manager, error) {
-	m := &manager{n: n}
+	m := &manager{n: n, searches: rate.NewLimiter(20, 200)}
 	var err error
 	if m.groups, err = membership.New(membership.Options{
 		DB: n.db, Groups: n.groups, Identity: n.identity, NodeKey: n.groupKey(), Contexts: n.contexts,
@@ -114,16 +117,26 @@ func (m *manager) validate(ctx context.Context, msg *network.Message) network.Ve
 		return verdict
 	}
 	if msg.Topic == m.n.cfg.Network.InviteTopic {
-		if _, err := wire.DecodeBroadcast(msg.Data); err != nil {
-			return network.Reject
-		}
-		return network.Accept // for nodes that invite or are special ones
+		return m.validateSearch(msg.Data)
 	}
 	verdict, in := m.sync.Validate(ctx, msg.Topic, msg.Source, msg.Data)
 	if in != nil {
 		msg.Value = in
 	}
 	return verdict
+}
+
+// validateSearch judges what is said where nodes of a special kind are looked for. Everybody may look for some; all of them
+// together not more than networks need.
+func (m *manager) validateSearch(data []byte) network.Verdict {
+	said, err := wire.DecodeBroadcast(data)
+	if _, ok := said.(wire.SpecializedNodeDiscovery); err != nil || !ok {
+		return network.Reject
+	}
+	if !m.searches.Allow() {
+		return network.Ignore
+	}
+	return network.Accept // for nodes that are special ones
 }
 
 // Serve routes the events of the network.

@@ -51,6 +51,10 @@ func refusal(protocol string, kind errkind.Kind) count {
 	return count{"calimero_sync_refused_total", []string{"protocol", protocol, "kind", kind.Error()}}
 }
 
+func message(verdict string) count {
+	return count{"calimero_network_messages_total", []string{"verdict", verdict}}
+}
+
 func group(reason string) count {
 	return count{"calimero_membership_dropped_total", []string{"reason", reason}}
 }
@@ -195,6 +199,7 @@ func TestHostilePeer(t *testing.T) {
 	s.parents(t)
 	s.removed(t)
 	t.Run("slow streams", finish)
+	s.replaysAnew(t)
 	for i, n := range s.nodes() {
 		require.True(t, n.Running(), "node %d", i)
 		require.NotContains(t, n.Log(), "panic", "node %d", i)
@@ -282,6 +287,20 @@ func (s *scene) topics(t *testing.T) {
 		e.say(wire.HashHeartbeat{Context: other})
 		e.say(wire.GroupStateHeartbeat{Group: domain.GroupID(e.id)})
 	}, dropped("delta"), dropped("heartbeat"), dropped("wrong topic"))
+	s.attack(t, "the topic where special nodes are looked for", func(t *testing.T, e *evil) {
+		topic := network.DefaultInviteTopic
+		require.NoError(t, harness.Until(t.Context(), "the nodes are in "+topic, func(ctx context.Context) error {
+			if peers, err := e.TopicPeers(ctx, topic); err != nil || len(peers) < len(s.honest) {
+				return fmt.Errorf("%d, %w", len(peers), err)
+			}
+			return nil
+		}))
+		e.sayIn(topic, wire.HashHeartbeat{Context: e.id})
+		e.sayIn(topic, []byte("garbage"))
+		for i := range 500 {
+			e.sayIn(topic, wire.SpecializedNodeDiscovery{Nonce: number(uint64(i))}) //nolint:gosec // small
+		}
+	}, message("rejected"), message("ignored"))
 	s.attack(t, "wrong group", func(t *testing.T, e *evil) {
 		op := func(group domain.GroupID, key domain.PrivateKey) []byte {
 			_, raw, err := wire.SignableGroupOp{
@@ -298,10 +317,40 @@ func (s *scene) topics(t *testing.T) {
 	}, group("wrong group"), group("operation"))
 }
 
-// replays: what was said before, again and again, also to a node that has been started anew.
+// replays: what was said before, again and again.
 func (s *scene) replays(t *testing.T) {
+	heard := s.overheard(t)
+	s.attack(t, "replay", func(t *testing.T, e *evil) {
+		for range 100 {
+			for _, m := range heard {
+				e.say(m.Data)
+			}
+		}
+	}, dropped("seen"))
+}
+
+// replaysAnew: the same to nodes that have been started anew, and remember nothing of what they have heard.
+func (s *scene) replaysAnew(t *testing.T) {
+	heard := s.overheard(t)
+	for i, n := range s.nodes() {
+		require.NoError(t, n.Kill())
+		startAgain(t, s.c, i)
+	}
+	s.honest = s.c.Again(s.honest)
+	s.c.Equal(t, s.honest...)
+	s.attack(t, "replay to nodes that were started anew", func(t *testing.T, e *evil) {
+		for range 100 {
+			for _, m := range heard {
+				e.say(m.Data)
+			}
+		}
+	}, outcome("gossip", "duplicate"), dropped("seen"))
+}
+
+// overheard are deltas that both nodes have just said, as they were said.
+func (s *scene) overheard(t *testing.T) (heard []network.Message) {
+	t.Helper()
 	const signed = 0xc0
-	var heard []network.Message
 	ear := newEvil(t, s.v, s.nodes(), false)
 	s.together(t)
 	require.NoError(t, harness.Until(t.Context(), "the deltas were heard", func(context.Context) error {
@@ -312,13 +361,7 @@ func (s *scene) replays(t *testing.T) {
 		}
 		return nil
 	}))
-	s.attack(t, "replay", func(t *testing.T, e *evil) {
-		for range 100 {
-			for _, m := range heard {
-				e.say(m.Data)
-			}
-		}
-	}, dropped("seen"))
+	return heard
 }
 
 // sizes: frames and counts beyond all bounds.
