@@ -557,6 +557,9 @@ func TestDeadConnections(t *testing.T) {
 
 	without := stranger(t, libp2p.Ping(false))
 	knows(t, without, n)
+	busy := stranger(t, libp2p.Ping(false))
+	busy.SetStreamHandler("/ipfs/ping/1.0.0", func(s p2p.Stream) { _ = s.ResetWithError(p2p.StreamResourceLimitExceeded) })
+	knows(t, busy, n)
 	lively := start(t, options(t))
 	lively.dial(t, n, "tcp")
 	lively.dial(t, n, "quic-v1")
@@ -571,7 +574,7 @@ func TestDeadConnections(t *testing.T) {
 		return 0
 	}
 	require.Eventually(t, func() bool { return pings() > 5 }, wait, 10*time.Millisecond)
-	require.Len(t, n.Peers(), 2, "one that answers, and one that does not know the protocol")
+	require.Len(t, n.Peers(), 3, "one that answers, one that does not know the protocol, and one that is asked too often")
 }
 
 // TestReturnedPeer: when a peer that does not answer any more connects anew, as one does that was killed, its old

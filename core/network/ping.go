@@ -69,10 +69,12 @@ func (n *node) try(ctx context.Context, c p2p.Conn, timeout time.Duration) {
 	defer cancel()
 	took, err := pingConn(pingCtx, c)
 	var notServed multistream.ErrNotSupported[protocol.ID]
+	var reset *p2p.StreamError
 	switch {
 	case err == nil:
 		n.m.metrics.ping.Observe(took.Seconds())
 	case ctx.Err() != nil || c.IsClosed() || errors.As(err, &notServed) || errors.Is(err, p2p.ErrResourceLimitExceeded):
+	case errors.As(err, &reset) && reset.Remote: // an answer too: libp2p lets a peer have two pings at once, on all its connections
 	default:
 		n.m.log.Info("a connection does not answer and is closed", "peer", c.RemotePeer(),
 			"address", c.RemoteMultiaddr().String(), "err", err)
