@@ -48,7 +48,7 @@ func (f *follow) shareKeys(ctx context.Context, p PeerID, want domain.PublicKey)
 		defer s.close()
 		return s.share(ctx)
 	}
-	r, err := f.openReference(ctx, p)
+	r, err := f.openReference(ctx, p, domain.PublicKey{})
 	if err != nil {
 		return err
 	}

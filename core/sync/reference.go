@@ -83,10 +83,13 @@ type reference struct {
 // maxBodies bounds the deltas kept from the walk; others are asked for again.
 const maxBodies = 16 << 20
 
-func (f *follow) openReference(ctx context.Context, p PeerID) (*reference, error) {
-	self, _, err := f.m.own(ctx, f.id, domain.PublicKey{})
-	if err != nil {
-		return nil, err
+// openReference opens a stream as an identity of this node; as any if that is zero.
+func (f *follow) openReference(ctx context.Context, p PeerID, self domain.PublicKey) (*reference, error) {
+	if self.IsZero() {
+		var err error
+		if self, err = f.m.ownAtRandom(ctx, f.id); err != nil {
+			return nil, err
+		}
 	}
 	open, cancel := context.WithTimeout(ctx, f.m.opts.Answer)
 	defer cancel()
@@ -246,7 +249,7 @@ func (r *reference) fetch(ctx context.Context, ids []domain.Hash, each func(wire
 
 // withReference synchronises with a node of the reference.
 func (f *follow) withReference(ctx context.Context, p PeerID) error {
-	r, err := f.openReference(ctx, p)
+	r, err := f.openReference(ctx, p, domain.PublicKey{})
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -185,4 +186,50 @@ func TestNewSenderKeys(t *testing.T) {
 	a.m.GroupsChanged() // something else
 	id := a.write(t, "again")
 	require.True(t, opens(t, next(t, heard, a.key.Public(), id), kept), "nobody lost anything")
+}
+
+// TestKeysOfAllIdentities: a key share of the reference is between one identity of each side. A node of the reference gets
+// the keys of a node with several all the same, and again when they are made anew.
+func TestKeysOfAllIdentities(t *testing.T) {
+	t.Parallel()
+	l := newLAN(t)
+	rare := func(o *sync.Options) { o.Frequency, o.Heartbeat = time.Hour, time.Hour }
+	n, plain := newNode(t, l, 0, 3, setup{options: rare}), newNode(t, l, 1, 3, setup{plain: true, options: rare})
+	second := keyOf(8)
+	identities := []domain.PublicKey{n.key.Public(), second.Public(), keyOf(9).Public()}
+	b := n.db.Batch()
+	for _, key := range []domain.PrivateKey{second, keyOf(9)} {
+		require.NoError(t, n.identity.PutOwn(b, ctxID, key))
+		n.set(key.Public(), sync.MayWrite)
+		plain.set(key.Public(), sync.MayWrite)
+	}
+	require.NoError(t, b.Commit(t.Context()))
+	known := func() bool {
+		for _, identity := range identities {
+			_, sender, ok, err := n.identity.Own(t.Context(), ctxID, identity)
+			require.NoError(t, err)
+			require.True(t, ok)
+			row, _, err := plain.identity.Get(t.Context(), ctxID, identity)
+			require.NoError(t, err)
+			if row.SenderKey == nil || *row.SenderKey != sender {
+				return false
+			}
+		}
+		return true
+	}
+	eventually(t, "it has asked often enough", long, func() bool {
+		require.NoError(t, plain.m.Sync(t.Context(), ctxID))
+		return known()
+	})
+	_, old, _, err := n.identity.Own(t.Context(), ctxID, second.Public())
+	require.NoError(t, err)
+	b = n.db.Batch()
+	n.identity.PutHolders(b, ctxID, []domain.PublicKey{plain.key.Public(), keyOf(2).Public()})
+	require.NoError(t, b.Commit(t.Context()))
+	remove(keyOf(2).Public(), n)
+	eventually(t, "it is told of all", long, func() bool {
+		_, sender, _, err := n.identity.Own(t.Context(), ctxID, second.Public())
+		require.NoError(t, err)
+		return sender != old && known()
+	})
 }

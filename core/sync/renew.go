@@ -3,6 +3,7 @@ package sync
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -93,7 +94,7 @@ func (f *follow) replaceKeys(ctx context.Context) error {
 		return fmt.Errorf("make new sender keys: %w", err)
 	}
 	f.m.metrics.renewed.Add(float64(len(renewed)))
-	f.m.tasks.Go(f.tellKeys)
+	f.m.tasks.Go(func(ctx context.Context) { f.tellKeys(ctx, renewed) })
 	return f.forgetRemoved(ctx, renewed)
 }
 
@@ -115,8 +116,8 @@ func (f *follow) forgetRemoved(ctx context.Context, renewed []domain.PublicKey) 
 	return b.Commit(ctx)
 }
 
-// tellKeys exchanges keys with the peers of the reference.
-func (f *follow) tellKeys(ctx context.Context) {
+// tellKeys exchanges the keys of identities of this node with the peers of the reference.
+func (f *follow) tellKeys(ctx context.Context, renewed []domain.PublicKey) {
 	peers, err := f.m.opts.Network.TopicPeers(ctx, f.topic)
 	if err != nil {
 		f.log.Debug("nobody is told of new sender keys", "err", err)
@@ -125,19 +126,37 @@ func (f *follow) tellKeys(ctx context.Context) {
 		if !f.m.peers.isPlain(p) {
 			continue
 		}
-		err := func() error {
-			r, err := f.openReference(ctx, p)
-			if err != nil {
+		for _, self := range renewed {
+			err := func() error {
+				r, err := f.openReference(ctx, p, self)
+				if err != nil {
+					return err
+				}
+				defer r.close()
+				_, err = r.shareKeys(ctx)
 				return err
+			}()
+			if err != nil && ctx.Err() == nil {
+				f.log.Debug("a peer is not told of new sender keys; the next synchronisation does", "peer", p, "identity", self, "err", err)
 			}
-			defer r.close()
-			_, err = r.shareKeys(ctx)
-			return err
-		}()
-		if err != nil && ctx.Err() == nil {
-			f.log.Debug("a peer is not told of new sender keys; the next synchronisation does", "peer", p, "err", err)
 		}
 	}
+}
+
+// ownAtRandom is any identity of this node that a context is for. A key share of the reference gives the key of one, whom
+// the other side cannot choose: who shares often enough has the keys of all.
+func (m *Manager) ownAtRandom(ctx context.Context, id domain.ContextID) (domain.PublicKey, error) {
+	list, err := m.opts.Identity.List(ctx, id, true)
+	if err != nil {
+		return domain.PublicKey{}, err
+	}
+	for _, i := range rand.Perm(len(list)) {
+		err := m.isMember(ctx, id, list[i])
+		if err == nil || errkind.Of(err) != errkind.PermissionDenied {
+			return list[i], err
+		}
+	}
+	return domain.PublicKey{}, errkind.Precondition.Errorf("this node has no identity that context %s is for", id)
 }
 
 // ownKeys are the keys of an identity of this node in a context.

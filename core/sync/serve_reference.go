@@ -136,7 +136,7 @@ func (r *referenceStream) answerGroupDelta(ctx context.Context, q wire.GroupDelt
 
 func (r *referenceStream) answerKeyShare(ctx context.Context, init wire.Init) error {
 	r.m.metrics.served.WithLabelValues("key").Inc()
-	self, _, err := r.m.own(ctx, init.Context, domain.PublicKey{})
+	self, err := r.m.ownAtRandom(ctx, init.Context)
 	if err != nil {
 		return err
 	}
