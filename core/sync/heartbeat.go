@@ -100,7 +100,7 @@ func (f *follow) compare(ctx context.Context, theirs []domain.Hash, root domain.
 	defer f.mu.Unlock()
 	if diverged {
 		f.m.metrics.diverged.Inc()
-		if !f.now.Diverged {
+		if f.m.asked.due(request{source, f.id, "diverged"}, time.Now()) {
 			f.log.Error("a peer with the same deltas has another root hash", "peer", source, "own", ownRoot, "peers", root,
 				"heads", ours)
 		}

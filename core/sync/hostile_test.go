@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
+	"log/slog"
 	"maps"
 	"runtime"
 	"slices"
@@ -280,6 +281,36 @@ func TestHeartbeatsOfStrangers(t *testing.T) {
 		s, _ := a.m.Status(ctxID)
 		return s.Unacknowledged == 0 && counted(t, reg, "calimero_sync_diverged_total", "") > 0
 	})
+}
+
+// TestDivergedIsSaidOnce: a member that has another root with the same deltas, and says so again and again, does not fill the log,
+// also when others agree in between. The reference's log gets a line each second.
+func TestDivergedIsSaidOnce(t *testing.T) {
+	t.Parallel()
+	l := newLAN(t)
+	var log lockedBuffer
+	reg := prometheus.NewRegistry()
+	quiet := func(o *sync.Options) { o.Frequency, o.Heartbeat, o.Republish = time.Hour, time.Hour, time.Hour }
+	a := newNode(t, l, 0, 2, setup{options: func(o *sync.Options) {
+		quiet(o)
+		o.Logger, o.Registerer = slog.New(slog.NewTextHandler(&log, nil)), reg
+	}})
+	b := newNode(t, l, 1, 2, setup{options: quiet})
+	head := a.write(t, "one")
+	converged(t, 1, long, a, b)
+	require.NoError(t, a.m.Sync(t.Context(), ctxID)) // b has proven to be a member
+	const times = 50
+	for range times {
+		for _, root := range []domain.Hash{{1}, a.Root()} {
+			raw, err := wire.EncodeBroadcast(wire.HashHeartbeat{Context: ctxID, RootHash: root, DagHeads: []domain.Hash{head}})
+			require.NoError(t, err)
+			_, in := a.m.Validate(t.Context(), wire.ContextTopic(ctxID), b.port.id, raw)
+			require.NotNil(t, in)
+			a.m.Handle(in)
+		}
+	}
+	eventually(t, "all are seen", long, func() bool { return counted(t, reg, "calimero_sync_diverged_total", "") == times })
+	require.Equal(t, 1, strings.Count(log.String(), "another root hash"), log.String())
 }
 
 // TestMuteStrangers: strangers that have news, as they say, and then do not answer, do not keep a node from synchronising with a

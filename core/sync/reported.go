@@ -13,7 +13,8 @@ const (
 	reportPeriod = time.Minute
 )
 
-// request is what a peer asks for again and again when it cannot get it: a reference node does so twice a second.
+// request is what a peer asks for again and again when it cannot get it: a reference node does so twice a second. Or it is what
+// else is to be told of a peer, as long as it is so.
 type request struct {
 	peer    PeerID
 	context domain.ContextID

@@ -109,7 +109,7 @@ type Manager struct {
 	large       largeAnswers
 	keys        flights
 	headers     headers
-	asked       reported // requests that cannot be served
+	asked       reported // requests that cannot be served, and peers that have another root
 
 	// generation counts the changes of groups, from 1.
 	generation atomic.Uint64

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -252,9 +253,11 @@ func TestInit(t *testing.T) {
 			for _, f := range []string{"config.hcl", "config.toml", "plugins.lock"} {
 				require.FileExists(t, filepath.Join(n.Dir, f))
 			}
-			out, err = n.Init(t.Context())
+			before := contents(t, n.Dir)
+			out, err = n.Init(t.Context(), "--server-port", "1", "--swarm-port", "2", "--auth-mode", "proxy")
 			require.NoError(t, err)
 			require.Contains(t, out, "already initialized")
+			require.Equal(t, before, contents(t, n.Dir), "nothing is changed")
 			require.NoError(t, n.Start(t.Context()))
 			c := n.Client()
 			_, err = n.Install(t.Context(), c, "kv")
@@ -269,6 +272,21 @@ func TestInit(t *testing.T) {
 			call[any](t, x, "set", obj{"key": "k", "value": "v"})
 		})
 	}
+}
+
+// contents are the files below a folder.
+func contents(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	files := map[string]string{}
+	require.NoError(t, filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		files[path] = string(text)
+		return err
+	}))
+	return files
 }
 
 // TestInit_KeepsTheNodeFile: a config.toml that somebody has put into the folder has the node's keys.
