@@ -283,6 +283,28 @@ func TestHeartbeatsOfStrangers(t *testing.T) {
 	})
 }
 
+// TestRefusedIsSaidOnce: who sends deltas that do not open, under any number of names, does not fill the log with them.
+func TestRefusedIsSaidOnce(t *testing.T) {
+	t.Parallel()
+	var log lockedBuffer
+	reg := prometheus.NewRegistry()
+	l := newLAN(t)
+	a, b, e := victims(t, l, func(o *sync.Options) {
+		if o.Network.LocalPeerID() == "node-0" {
+			o.Logger, o.Registerer = slog.New(slog.NewTextHandler(&log, nil)), reg
+		}
+	})
+	const times = 30
+	for i := range times {
+		m := signed(t, e.delta(t, fmt.Sprint("garbled ", i)), e.key, e.sender)
+		m.Artifact = []byte("not sealed by anybody")
+		e.broadcast(t, m)
+	}
+	eventually(t, "they are refused", long, func() bool { return counted(t, reg, "calimero_sync_dropped_total", "refused") == times })
+	require.Equal(t, 1, strings.Count(log.String(), "a delta is refused"), log.String())
+	unharmed(t, 0, a, b)
+}
+
 // TestDivergedIsSaidOnce: a member that has another root with the same deltas, and says so again and again, does not fill the log,
 // also when others agree in between. The reference's log gets a line each second.
 func TestDivergedIsSaidOnce(t *testing.T) {

@@ -4,7 +4,9 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"log/slog"
 	"slices"
+	"time"
 
 	"github.com/calimero-go/core/core/contexts"
 	"github.com/calimero-go/core/core/identity"
@@ -111,7 +113,7 @@ func (f *follow) work(ctx context.Context, batch []*Incoming) {
 		switch {
 		case err != nil:
 			f.m.metrics.dropped.WithLabelValues("refused").Inc()
-			f.log.Warn("a delta is refused", "source", in.source, "err", err)
+			f.tellRefused(ctx, err, "source", in.source)
 		case d != nil:
 			deltas = append(deltas, *d)
 			sources[d.ID] = in.source
@@ -132,6 +134,15 @@ func (f *follow) work(ctx context.Context, batch []*Incoming) {
 			}
 		}
 	}
+}
+
+// tellRefused warns once a minute: whoever makes such deltas shall not fill the log with them. The metrics count them.
+func (f *follow) tellRefused(ctx context.Context, err error, key string, value any) {
+	level := slog.LevelDebug
+	if f.m.asked.due(request{context: f.id, kind: "refused"}, time.Now()) {
+		level = slog.LevelWarn
+	}
+	f.log.Log(ctx, level, "a delta is refused", key, value, "err", err)
 }
 
 func (f *follow) saw(id domain.Hash) bool {
@@ -374,7 +385,7 @@ func (f *follow) receive(ctx context.Context, way string, deltas []contexts.Delt
 	for i, r := range receipts {
 		f.m.metrics.deltas.WithLabelValues(way, r.Outcome.String()).Inc()
 		if r.Outcome == contexts.Refused {
-			f.log.Warn("a delta is refused", "delta", r.ID, "err", r.Err)
+			f.tellRefused(ctx, r.Err, "delta", r.ID)
 			continue
 		}
 		f.in.seen.add(r.ID)
