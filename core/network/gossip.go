@@ -9,11 +9,13 @@ import (
 	"sync"
 	"time"
 
+	lru "github.com/hashicorp/golang-lru/v2"
 	pubsub "github.com/libp2p/go-libp2p-pubsub"
 	pb "github.com/libp2p/go-libp2p-pubsub/pb"
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/protocol"
 	"github.com/mr-tron/base58"
+	"golang.org/x/time/rate"
 
 	"github.com/calimero-go/core/plugin-sdk/errkind"
 )
@@ -37,6 +39,9 @@ const (
 	// validationTime bounds one run of the validator, validations how many run at once.
 	validationTime = 5 * time.Second
 	validations    = 256
+	// badPerSecond messages after badBurst may a peer hand on that are not accepted; maxNuisances peers are remembered.
+	badPerSecond, badBurst = 500, 10_000
+	maxNuisances           = 4096
 	// queue lengths: messages to one peer, messages to be validated, messages of one topic for the node.
 	peerQueue, validationQueue, topicQueue = 1024, 1024, 1024
 )
@@ -106,6 +111,8 @@ type gossip struct {
 	node  *node
 	ps    *pubsub.PubSub
 	trace *tracer
+	// nuisance has what of each peer is tolerated.
+	nuisance *lru.Cache[PeerID, *rate.Limiter]
 
 	mu     sync.Mutex
 	topics map[string]*joined
@@ -122,7 +129,11 @@ type joined struct {
 }
 
 func newGossip(n *node, h host.Host) (*gossip, error) {
-	g := &gossip{node: n, trace: newTracer(n.m.id, n.m.metrics), topics: map[string]*joined{}}
+	nuisance, err := lru.New[PeerID, *rate.Limiter](maxNuisances)
+	if err != nil {
+		return nil, err
+	}
+	g := &gossip{node: n, trace: newTracer(n.m.id, n.m.metrics), nuisance: nuisance, topics: map[string]*joined{}}
 	params, thresholds := scoring()
 	ps, err := pubsub.NewGossipSub(n.hostCtx, h,
 		pubsub.WithGossipSubProtocols([]protocol.ID{pubsub.GossipSubID_v12, pubsub.GossipSubID_v11, pubsub.GossipSubID_v10},
@@ -162,11 +173,25 @@ func (g *gossip) validate(ctx context.Context, forwarder PeerID, m *pubsub.Messa
 	switch {
 	case verdict == Accept:
 		return pubsub.ValidationAccept
-	case verdict == Reject && message.Source == forwarder:
+	case verdict == Reject && message.Source == forwarder, !g.tolerates(forwarder):
 		return pubsub.ValidationReject
 	}
 	// Peers of the reference forward what they have not looked at: the one who signed is to blame, not they.
 	return pubsub.ValidationIgnore
+}
+
+// tolerates tells whether a peer may hand on one more message that is not accepted. A name for the source costs nothing, but
+// whoever brings thousands of such messages is a nuisance, whoever made them: the router closes its ears to him for a while,
+// before it looks at their signatures.
+func (g *gossip) tolerates(forwarder PeerID) bool {
+	l, ok := g.nuisance.Get(forwarder)
+	if !ok {
+		l = rate.NewLimiter(badPerSecond, badBurst)
+		if old, had, _ := g.nuisance.PeekOrAdd(forwarder, l); had {
+			l = old
+		}
+	}
+	return l.Allow()
 }
 
 func (g *gossip) judge(ctx context.Context, m *Message, sequence int) Verdict {

@@ -3,6 +3,7 @@ package network_test
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"fmt"
 	"net"
 	"runtime"
@@ -12,8 +13,10 @@ import (
 
 	pubsub "github.com/libp2p/go-libp2p-pubsub"
 	pb "github.com/libp2p/go-libp2p-pubsub/pb"
+	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/host"
 	p2p "github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/peerstore"
 	"github.com/libp2p/go-libp2p/core/protocol"
 	"github.com/libp2p/go-libp2p/p2p/net/swarm"
@@ -24,6 +27,7 @@ import (
 
 	"github.com/calimero-go/core/core/network"
 	"github.com/calimero-go/core/core/wire"
+	"github.com/calimero-go/core/plugin-sdk/domain"
 	"github.com/calimero-go/core/plugin-sdk/errkind"
 )
 
@@ -376,10 +380,16 @@ func (p *rawPeer) send(t *testing.T, rpc *pb.RPC) {
 // message signs as the router does.
 func (p *rawPeer) message(t *testing.T, topic string, sequence []byte, data string) *pb.Message {
 	t.Helper()
-	m := &pb.Message{From: []byte(p.host.ID()), Topic: &topic, Seqno: sequence, Data: []byte(data)}
+	return signedBy(t, p.host.Peerstore().PrivKey(p.host.ID()), topic, sequence, data)
+}
+
+func signedBy(t *testing.T, key crypto.PrivKey, topic string, sequence []byte, data string) *pb.Message {
+	t.Helper()
+	id, err := peer.IDFromPrivateKey(key)
+	require.NoError(t, err)
+	m := &pb.Message{From: []byte(id), Topic: &topic, Seqno: sequence, Data: []byte(data)}
 	b, err := m.Marshal()
 	require.NoError(t, err)
-	key := p.host.Peerstore().PrivKey(p.host.ID())
 	m.Signature, err = key.Sign(append([]byte("libp2p-pubsub:"), b...))
 	require.NoError(t, err)
 	return m
@@ -441,6 +451,50 @@ func TestHostileGossip(t *testing.T) {
 	meet(t, topic, n, b)
 	require.NoError(t, b.Publish(within(t), topic, []byte("still here")))
 	received(t, n, "still here")
+}
+
+// TestFloodUnderOtherNames: a peer that brings what is not accepted, under names that cost nothing, is not listened to after a
+// while; others are.
+func TestFloodUnderOtherNames(t *testing.T) {
+	t.Parallel()
+	const topic = "topic"
+	judge := func(c *network.Client) {
+		require.NoError(t, c.SetValidator(func(_ context.Context, m *network.Message) network.Verdict {
+			if string(m.Data) == "good" {
+				return network.Accept
+			}
+			return network.Ignore
+		}))
+	}
+	n := start(t, options(t), judge)
+	join(t, topic, n)
+	p, other := newRawPeer(t, n), newRawPeer(t, n)
+	other.send(t, &pb.RPC{Publish: []*pb.Message{other.message(t, topic, make([]byte, 8), "good")}})
+	received(t, n, "good")
+	key, err := domain.NewPrivateKey()
+	require.NoError(t, err)
+	name := privKey(t, key)
+	sequence := uint64(0)
+	counted := func(verdict string) float64 { return metric(t, n, "calimero_network_messages_total", verdict) }
+	require.Eventually(t, func() bool {
+		var flood []*pb.Message
+		for range 200 {
+			sequence++
+			flood = append(flood, signedBy(t, name, topic, binary.BigEndian.AppendUint64(nil, sequence), "bad"))
+		}
+		p.send(t, &pb.RPC{Publish: flood})
+		return counted("rejected") > 25
+	}, 3*wait, time.Millisecond)
+	require.Less(t, counted("ignored"), 20_000.0)
+	t.Logf("%d messages sent, %v ignored, %v rejected", sequence, counted("ignored"), counted("rejected"))
+	require.Eventually(t, func() bool { // what was under way has been judged
+		before := counted("ignored") + counted("rejected")
+		sequence++
+		p.send(t, &pb.RPC{Publish: []*pb.Message{signedBy(t, name, topic, binary.BigEndian.AppendUint64(nil, sequence), "bad")}})
+		other.send(t, &pb.RPC{Publish: []*pb.Message{other.message(t, topic, binary.BigEndian.AppendUint64(nil, sequence), "good")}})
+		received(t, n, "good")
+		return counted("ignored")+counted("rejected") == before
+	}, wait, 100*time.Millisecond)
 }
 
 // TestTopicNames: the router forgets no name of a topic. A peer that makes up names without end does not fill the memory with
