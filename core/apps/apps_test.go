@@ -217,6 +217,48 @@ func TestRefusedModules(t *testing.T) {
 	}
 }
 
+// TestArrive: what is expected is waited for until it is complete or turns out not to run here; nothing else is.
+func TestArrive(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, apps.Options{})
+	arrive := func(id domain.ApplicationID) bool {
+		come, err := f.Arrive(t.Context(), id)
+		require.NoError(t, err)
+		return come
+	}
+	expect := func(id domain.ApplicationID, wasm []byte) {
+		b := f.db.Batch()
+		info, err := f.blobs.Add(t.Context(), b, bytes.NewReader(wasm), nil, 1<<20)
+		require.NoError(t, err)
+		require.NoError(t, b.Commit(t.Context()))
+		require.NoError(t, f.Expect(t.Context(), id, info.ID, "calimero://context/x"))
+	}
+	good, bad := domain.ApplicationID{1}, domain.ApplicationID{2}
+	require.False(t, arrive(good), "nobody expects it")
+
+	expect(good, importing(true))
+	expect(bad, importing(false))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := f.Arrive(ctx, good)
+	require.ErrorIs(t, err, context.Canceled)
+	answers := make(chan bool, 3)
+	for range cap(answers) {
+		go func() {
+			come, err := f.Arrive(t.Context(), good)
+			answers <- come && err == nil
+		}()
+	}
+	require.ErrorIs(t, f.Complete(t.Context(), bad), errkind.Invalid)
+	require.False(t, arrive(bad), "it cannot run here")
+	require.Empty(t, answers)
+	require.NoError(t, f.Complete(t.Context(), good))
+	for range cap(answers) {
+		require.True(t, <-answers)
+	}
+	require.True(t, arrive(good))
+}
+
 func TestRefusedRequests(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, apps.Options{})

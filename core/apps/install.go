@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/calimero-go/core/core/store"
@@ -120,9 +121,50 @@ func (s *Service) Expect(ctx context.Context, id domain.ApplicationID, bytecode 
 	return nil
 }
 
+// arrivalTime is how long Arrive waits.
+const arrivalTime = 10 * time.Second
+
+// Arrive waits for an application that is expected from a peer, up to ten seconds. It is false when it did not come, and at
+// once when it is not expected or cannot run here.
+func (s *Service) Arrive(ctx context.Context, id domain.ApplicationID) (bool, error) {
+	late := time.NewTimer(arrivalTime)
+	defer late.Stop()
+	for {
+		s.mu.Lock()
+		_, refused := s.refused[id]
+		arrived := s.arrived
+		s.mu.Unlock()
+		app, found, err := s.Get(ctx, id)
+		if err != nil || !found || refused || app.Size > 0 {
+			return found && app.Size > 0, err
+		}
+		select {
+		case <-ctx.Done():
+			return false, ctx.Err()
+		case <-late.C:
+			return false, nil
+		case <-arrived:
+		}
+	}
+}
+
 // Complete makes an application of a record whose module came from a peer: the module is checked as at an installation,
 // and its size noted. A module that cannot run here is refused and removed, kind Invalid or Unsupported; the record stays.
 func (s *Service) Complete(ctx context.Context, id domain.ApplicationID) error {
+	err := s.complete(ctx, id)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if errkind.Of(err) == errkind.Invalid {
+		s.refused[id] = struct{}{}
+	} else {
+		delete(s.refused, id)
+	}
+	close(s.arrived)
+	s.arrived = make(chan struct{})
+	return err
+}
+
+func (s *Service) complete(ctx context.Context, id domain.ApplicationID) error {
 	app, found, err := s.Get(ctx, id)
 	if err != nil {
 		return err

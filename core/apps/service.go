@@ -63,6 +63,9 @@ type Service struct {
 	mu sync.Mutex
 	// raw are the bytecodes known to be WASM modules and not bundles.
 	raw map[domain.BlobID]struct{}
+	// arrived is closed, and another one made, when Complete has settled an application. refused are those that cannot run.
+	arrived chan struct{}
+	refused map[domain.ApplicationID]struct{}
 }
 
 // New makes the service.
@@ -78,6 +81,7 @@ func New(db *store.DB, b *blobs.Store, rt runtime.Runtime, opts Options) *Servic
 	}
 	return &Service{
 		db: db, blobs: b, runtime: rt, opts: opts, client: newClient(opts), raw: map[domain.BlobID]struct{}{},
+		arrived: make(chan struct{}), refused: map[domain.ApplicationID]struct{}{},
 	}
 }
 

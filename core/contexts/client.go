@@ -2,6 +2,8 @@ package contexts
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"runtime/debug"
 
 	"github.com/calimero-go/core/core/actor"
@@ -27,8 +29,25 @@ func ask[R any](ctx context.Context, c *Client, fn func(context.Context, *manage
 
 // Execute runs a method of a context. The error is a *CallError, or one of the mailbox: kind Exhausted, retryable, when
 // too much is waiting, or of ctx. A call whose ctx ends while the guest runs is stopped and has no effect; one whose
-// commit has begun is committed.
-func (c *Client) Execute(ctx context.Context, req ExecuteRequest) (_ *ExecuteResponse, err error) {
+// commit has begun is committed. One that comes before the context's application waits for it, outside the mailbox: the state
+// is often here first, and the reference's clients call when it is.
+func (c *Client) Execute(ctx context.Context, req ExecuteRequest) (*ExecuteResponse, error) {
+	out, err := c.execute(ctx, req)
+	var missing *CallError
+	if c.m.opts.Arrive == nil || !errors.As(err, &missing) || missing.Type != ApplicationNotInstalled {
+		return out, err
+	}
+	come, failed := c.m.opts.Arrive(ctx, missing.Application)
+	if failed != nil {
+		return nil, internal(fmt.Errorf("wait for application %s: %w", missing.Application, failed))
+	}
+	if !come {
+		return nil, err
+	}
+	return c.execute(ctx, req)
+}
+
+func (c *Client) execute(ctx context.Context, req ExecuteRequest) (_ *ExecuteResponse, err error) {
 	run := func(ctx context.Context, m *manager) (*ExecuteResponse, error) {
 		return m.execute(ctx, &call{
 			context: req.Context, method: req.Method, args: req.Args, executor: req.Executor,

@@ -404,6 +404,38 @@ func TestExecute_Refusals(t *testing.T) {
 	require.Equal(t, testApp, requireCallError(t, err, contexts.ApplicationNotInstalled).Application)
 }
 
+func TestExecute_WaitsForItsApplication(t *testing.T) {
+	t.Parallel()
+	var n *node
+	var id domain.ContextID
+	come, failed := false, error(nil)
+	n = startNode(t, register, contexts.Options{Arrive: func(_ context.Context, app domain.ApplicationID) (bool, error) {
+		if come {
+			// Others can use the context meanwhile.
+			_, _, err := n.Heads(t.Context(), id)
+			require.NoError(t, err)
+			b := n.db.Batch()
+			store.Application.Put(b, app, wire.ApplicationRecord{Size: 1, Source: "file:///app.wasm"})
+			require.NoError(t, b.Commit(t.Context()))
+		}
+		return come, failed
+	}})
+	id = n.create(t, testApp)
+	b := n.db.Batch()
+	store.Application.Delete(b, testApp)
+	require.NoError(t, b.Commit(t.Context()))
+
+	_, err := n.call(id, "set", "one")
+	require.Equal(t, testApp, requireCallError(t, err, contexts.ApplicationNotInstalled).Application)
+	failed = context.Canceled
+	_, err = n.call(id, "set", "one")
+	require.ErrorIs(t, requireCallError(t, err, contexts.Internal), context.Canceled)
+	come, failed = true, nil
+	_, err = n.call(id, "set", "one")
+	require.NoError(t, err)
+	require.Equal(t, "one", n.get(t, id))
+}
+
 func TestExecute_ReadsAgainAfterACommitOfUnknownOutcome(t *testing.T) {
 	t.Parallel()
 	n := startNode(t, register, contexts.Options{})

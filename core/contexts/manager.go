@@ -62,6 +62,8 @@ type Options struct {
 	Groups *groups.Service
 	// Modules finds the module of an application.
 	Modules Modules
+	// Arrive waits a moment for an application that is on its way from another node; false if it has not come. nil: none comes.
+	Arrive func(ctx context.Context, id domain.ApplicationID) (bool, error)
 	// XCall is XCallAny when empty. XCallDepth (8) bounds chains, XCallCalls (100) the calls of one request; handlers
 	// count too.
 	XCall      XCallPolicy

@@ -201,8 +201,8 @@ func (n *Node) newActors() *contexts.Actor {
 	x := n.cfg.Execution
 	a := contexts.New(contexts.Options{
 		DB: n.db, Blobs: n.blobs, Identity: n.identity, Executor: n.executor, Groups: n.groups,
-		Modules: modules{n.apps},
-		XCall:   contexts.XCallPolicy(x.XCall), XCallDepth: x.XCallDepth, XCallCalls: x.XCallCount,
+		Modules: modules{n.apps}, Arrive: n.apps.Arrive,
+		XCall: contexts.XCallPolicy(x.XCall), XCallDepth: x.XCallDepth, XCallCalls: x.XCallCount,
 		OnDelta:  func(p contexts.Published) { n.manager.sync.Publish(p) },
 		Migrated: func(id domain.ContextID) { n.manager.upgrades.Migrated(id) },
 		Announce: func(ctx context.Context, id domain.ContextID, blob domain.BlobID, size uint64) error {
