@@ -57,13 +57,22 @@ func (m *Manager) Validate(ctx context.Context, topic string, source PeerID, dat
 		if b.Group != id || len(b.DagHeads) > maxHeads {
 			return m.drop(network.Reject, "heartbeat", source, nil)
 		}
+		if !g.hearsay.Allow() {
+			return m.drop(network.Ignore, "hearsay", source, nil)
+		}
 		return network.Accept, &Incoming{group: g, source: source, heads: b.DagHeads}
 	case wire.GroupMutation:
 		if b.Group != id {
 			return m.drop(network.Reject, "wrong group", source, nil)
 		}
+		if !g.hearsay.Allow() {
+			return m.drop(network.Ignore, "hearsay", source, nil)
+		}
 		return network.Accept, nil // a hint, unsigned: the operations are what counts
 	case wire.TeeAttestationAnnounce:
+		if !g.hearsay.Allow() {
+			return m.drop(network.Ignore, "hearsay", source, nil)
+		}
 		return network.Accept, nil // for nodes that admit such
 	default:
 		return m.drop(network.Reject, "wrong topic", source, nil)

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/calimero-go/core/core/groups"
 	"github.com/calimero-go/core/core/network"
 	"github.com/calimero-go/core/core/wire"
@@ -27,6 +29,8 @@ const (
 type group struct {
 	m  *Manager
 	id domain.GroupID
+	// hearsay bounds what nobody has signed: a source's name costs nothing.
+	hearsay *rate.Limiter
 
 	mu    sync.Mutex
 	since time.Time

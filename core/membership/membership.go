@@ -110,9 +110,10 @@ func (o Options) withDefaults() Options {
 
 // Bounds of what a peer may send.
 const (
-	perSecond, burst = 50, 200 // messages of a source
-	maxSources       = 4096
-	maxHeads         = 1900 // of a heartbeat, so that it fits a message
+	perSecond, burst           = 50, 200  // messages of a source
+	hearsayPerSecond, hearsays = 100, 500 // messages in a group's topic that nobody has signed
+	maxSources                 = 4096
+	maxHeads                   = 1900 // of a heartbeat, so that it fits a message
 )
 
 // Manager keeps the groups. Its methods are safe for concurrent use, and before Serve.
@@ -301,7 +302,7 @@ func (m *Manager) traffic(id domain.GroupID) *group {
 	defer m.mu.Unlock()
 	g := m.groups[id]
 	if g == nil {
-		g = &group{m: m, id: id, since: time.Now()}
+		g = &group{m: m, id: id, since: time.Now(), hearsay: rate.NewLimiter(hearsayPerSecond, hearsays)}
 		m.groups[id] = g
 	}
 	return g

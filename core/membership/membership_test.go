@@ -1,6 +1,7 @@
 package membership_test
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -263,6 +264,17 @@ func TestValidate(t *testing.T) {
 		}
 	}
 	require.Greater(t, ignored, 500, "a flood is not worked off")
+	ignored = 0
+	for i := range 1000 {
+		if v, _ := a.manager().Validate(t.Context(), topic, membership.PeerID(fmt.Sprint("name ", i)), beat); v == network.Ignore {
+			ignored++
+		}
+	}
+	require.Greater(t, ignored, 400, "nor one under many names")
+	signed, err := wire.EncodeBroadcast(envelope(group, good))
+	require.NoError(t, err)
+	verdict, _ = a.manager().Validate(t.Context(), topic, "another", signed)
+	require.Equal(t, network.Accept, verdict, "what is signed comes through")
 	_, found := a.role(ctxID, key.Public())
 	require.False(t, found, "judging alone changes nothing")
 }
