@@ -135,7 +135,7 @@ func newGossip(n *node, h host.Host) (*gossip, error) {
 	}
 	g := &gossip{node: n, trace: newTracer(n.m.id, n.m.metrics), nuisance: nuisance, topics: map[string]*joined{}}
 	params, thresholds := scoring()
-	ps, err := pubsub.NewGossipSub(n.hostCtx, h,
+	ps, err := pubsub.NewGossipSub(n.hostCtx, newEars(h),
 		pubsub.WithGossipSubProtocols([]protocol.ID{pubsub.GossipSubID_v12, pubsub.GossipSubID_v11, pubsub.GossipSubID_v10},
 			pubsub.GossipSubDefaultFeatures),
 		pubsub.WithGossipSubParams(gossipParams()),

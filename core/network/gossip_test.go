@@ -453,6 +453,66 @@ func TestHostileGossip(t *testing.T) {
 	received(t, n, "still here")
 }
 
+// TestTwoGossipStreams: what a peer says on any of its streams is heard, as nodes of the reference have one on each connection;
+// not on any number of them, and not after nonsense.
+func TestTwoGossipStreams(t *testing.T) {
+	t.Parallel()
+	n := start(t, options(t))
+	p := newRawPeer(t, n)
+	yes := true
+	topics := 0
+	heard := func(s p2p.Stream) {
+		t.Helper()
+		topics++
+		topic := fmt.Sprint("topic ", topics)
+		join(t, topic, n)
+		(&rawPeer{host: p.host, out: s}).send(t, &pb.RPC{Subscriptions: []*pb.RPC_SubOpts{{Subscribe: &yes, Topicid: &topic}}})
+		require.Eventually(t, func() bool {
+			peers, err := n.TopicPeers(within(t), topic)
+			return err == nil && slices.Contains(peers, p.host.ID())
+		}, wait, 10*time.Millisecond)
+	}
+	open := func() p2p.Stream {
+		s, err := p.host.NewStream(within(t), n.LocalPeerID(), pubsub.GossipSubID_v11)
+		require.NoError(t, err)
+		return s
+	}
+	ended := func(s p2p.Stream) {
+		t.Helper()
+		require.NoError(t, s.SetReadDeadline(time.Now().Add(wait)))
+		_, err := s.Read(make([]byte, 1))
+		require.ErrorIs(t, err, p2p.ErrReset)
+	}
+	all := []p2p.Stream{p.out}
+	heard(p.out)
+	for range 3 {
+		all = append(all, open())
+		for _, s := range all {
+			heard(s)
+		}
+	}
+	tooMany := open()
+	_, _ = tooMany.Write([]byte{0}) // a stream is opened by what is written
+	ended(tooMany)
+	require.NoError(t, all[0].Close())
+	for _, s := range all[1:] {
+		heard(s)
+	}
+	join(t, "free place", n)
+	require.Eventually(t, func() bool { // the first that comes after the end of one has its place
+		(&rawPeer{host: p.host, out: open()}).send(t, &pb.RPC{Subscriptions: []*pb.RPC_SubOpts{{Subscribe: &yes, Topicid: new("free place")}}})
+		peers, err := n.TopicPeers(within(t), "free place")
+		return err == nil && slices.Contains(peers, p.host.ID())
+	}, wait, 10*time.Millisecond)
+	_, err := all[1].Write([]byte{1, 0xff}) // a message of one byte that is none
+	require.NoError(t, err)
+	for _, s := range all[1:] {
+		ended(s)
+	}
+	p.out = open()
+	heard(p.out)
+}
+
 // TestFloodUnderOtherNames: a peer that brings what is not accepted, under names that cost nothing, is not listened to after a
 // while; others are.
 func TestFloodUnderOtherNames(t *testing.T) {
