@@ -3,7 +3,10 @@ package contexts
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"time"
+
+	"golang.org/x/time/rate"
 
 	"github.com/calimero-go/core/core/contexts/executor"
 	"github.com/calimero-go/core/core/store"
@@ -164,9 +167,17 @@ func stateRows(rows []engine.Row) []runtime.Row {
 func (m *manager) reportVerdicts(id domain.ContextID, author domain.PublicKey, refused []engine.Verdict) {
 	for _, v := range refused {
 		m.metrics.actions.WithLabelValues(v.Reason.String()).Inc()
-		m.opts.Logger.Warn("an action of a delta is refused", "context", id, "author", author, "entity", v.ID,
+		m.warn(&m.told.actions, "an action of a delta is refused", "context", id, "author", author, "entity", v.ID,
 			"action", v.Kind, "reason", v.Reason)
 	}
+}
+
+// warn tells of what others cause: it is a warning once a minute, and otherwise for those who look for errors, so that nobody
+// fills the log.
+func (m *manager) warn(told *rate.Sometimes, what string, args ...any) {
+	level := slog.LevelDebug
+	told.Do(func() { level = slog.LevelWarn })
+	m.opts.Logger.Log(context.Background(), level, what, args...)
 }
 
 // committed takes over what a committed batch made of the context.

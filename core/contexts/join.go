@@ -249,7 +249,7 @@ func (m *manager) wakeFor(e *entry, held map[domain.Hash]time.Time) {
 			next = until
 		}
 		if until.Sub(now) > time.Minute {
-			m.opts.Logger.Warn("a delta claims a time far in the future and waits", "context", e.id, "delta", id, "until", until)
+			m.warn(&m.told.ahead, "a delta claims a time far in the future and waits", "context", e.id, "delta", id, "until", until)
 		}
 	}
 	if next.IsZero() || !e.wakes.IsZero() && !next.Before(e.wakes) {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/time/rate"
 
 	"github.com/calimero-go/core/core/actor"
 	"github.com/calimero-go/core/core/blobs"
@@ -133,6 +134,8 @@ type manager struct {
 	hub     *hub
 	metrics *metrics
 	clock   *sharedClock
+	// told is what is in the log once a minute.
+	told struct{ actions, ahead rate.Sometimes }
 
 	// life is drawn for each incarnation; lastOrder orders what it commits.
 	life      uint64
@@ -183,6 +186,7 @@ func New(opts Options) *Actor {
 		opts: opts, hot: newHotRows(opts.HotRows, opts.Registerer), hub: newHub(opts.Registerer), metrics: newMetrics(opts.Registerer),
 		clock: newSharedClock(), running: make(chan struct{}, maxRunning),
 	}
+	m.told.actions.Interval, m.told.ahead.Interval = time.Minute, time.Minute
 	a := actor.New("context-manager", actor.Options{Capacity: opts.Mailbox, Hooks: m.metrics.hooks()},
 		func(context.Context) (actor.Handler[message], error) { return m.begin(), nil })
 	return &Actor{Actor: a, m: m}

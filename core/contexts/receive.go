@@ -192,10 +192,6 @@ func (m *manager) receive(ctx context.Context, id domain.ContextID, deltas []Del
 	e.graph.refused = nil
 	for i := range receipts {
 		m.metrics.received.WithLabelValues(receipts[i].Outcome.String()).Inc()
-		if receipts[i].Err != nil {
-			m.opts.Logger.Warn("a delta is refused", "context", id, "delta", receipts[i].ID, "author", deltas[i].Author,
-				"err", receipts[i].Err)
-		}
 	}
 	return receipts, nil
 }
