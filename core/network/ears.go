@@ -4,8 +4,10 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"slices"
 	"sync"
 
+	pb "github.com/libp2p/go-libp2p-pubsub/pb"
 	"github.com/libp2p/go-libp2p/core/host"
 	p2p "github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/protocol"
@@ -90,6 +92,32 @@ func (e *ears) forget(p PeerID, one *ear) {
 	}
 }
 
+// topicsAtOnce is how many topics are in one message.
+const topicsAtOnce = maxRPC / (2 * maxTopic)
+
+// repeat says to the router, in the name of a peer, that it is in topics. It does not block.
+func (e *ears) repeat(p PeerID, topics []string) {
+	e.mu.Lock()
+	one := e.open[p]
+	e.mu.Unlock()
+	if one == nil {
+		return // it says so itself on the stream that it opens
+	}
+	go func() {
+		yes := true
+		for some := range slices.Chunk(topics, topicsAtOnce) {
+			var rpc pb.RPC
+			for i := range some {
+				rpc.Subscriptions = append(rpc.Subscriptions, &pb.RPC_SubOpts{Subscribe: &yes, Topicid: &some[i]})
+			}
+			msg, err := rpc.Marshal()
+			if err != nil || !one.say(msg) {
+				return // the first cannot happen; then there is no peer
+			}
+		}
+	}()
+}
+
 // ear is all streams of a peer as one, of which it is the first in all that is not said here.
 type ear struct {
 	p2p.Stream
@@ -110,14 +138,24 @@ func (e *ear) listen(s p2p.Stream) error {
 			r.ReleaseMsg(msg)
 			return err
 		}
-		frame := append(binary.AppendUvarint(make([]byte, 0, binary.MaxVarintLen32+len(msg)), uint64(len(msg))), msg...)
+		ok := e.say(msg)
 		r.ReleaseMsg(msg)
-		select {
-		case e.frames <- frame:
-		case <-e.stop:
+		if !ok {
 			return p2p.ErrReset
 		}
 	}
+}
+
+// say hands on one frame, and waits for the one before; false when nobody reads any more. It does not keep msg.
+func (e *ear) say(msg []byte) bool {
+	frame := append(binary.AppendUvarint(make([]byte, 0, binary.MaxVarintLen32+len(msg)), uint64(len(msg))), msg...)
+	select {
+	case e.frames <- frame:
+		return true
+	case <-e.ended:
+	case <-e.stop:
+	}
+	return false
 }
 
 // Read is for one reader.

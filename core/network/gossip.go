@@ -133,9 +133,10 @@ func newGossip(n *node, h host.Host) (*gossip, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &gossip{node: n, trace: newTracer(n.m.id, n.m.metrics), nuisance: nuisance, topics: map[string]*joined{}}
+	heard := newEars(h)
+	g := &gossip{node: n, trace: newTracer(n.m.id, n.m.metrics, n.connected, heard.repeat), nuisance: nuisance, topics: map[string]*joined{}}
 	params, thresholds := scoring()
-	ps, err := pubsub.NewGossipSub(n.hostCtx, newEars(h),
+	ps, err := pubsub.NewGossipSub(n.hostCtx, heard,
 		pubsub.WithGossipSubProtocols([]protocol.ID{pubsub.GossipSubID_v12, pubsub.GossipSubID_v11, pubsub.GossipSubID_v10},
 			pubsub.GossipSubDefaultFeatures),
 		pubsub.WithGossipSubParams(gossipParams()),
@@ -148,7 +149,7 @@ func newGossip(n *node, h host.Host) (*gossip, error) {
 		pubsub.WithPeerScore(params, thresholds),
 		pubsub.WithPeerOutboundQueueSize(peerQueue),
 		pubsub.WithValidateQueueSize(validationQueue),
-		pubsub.WithSubscriptionFilter(&subscriptionFilter{trace: g.trace, connected: n.connected}),
+		pubsub.WithSubscriptionFilter(&subscriptionFilter{trace: g.trace}),
 		pubsub.WithRawTracer(g.trace),
 		pubsub.WithLogger(n.m.routerLog),
 		pubsub.WithRPCLogger(n.m.routerLog),

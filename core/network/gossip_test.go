@@ -513,6 +513,47 @@ func TestTwoGossipStreams(t *testing.T) {
 	heard(p.out)
 }
 
+// TestLostGossipStream: a peer that is still connected stays in its topics when the stream to it ends, as it does with one of two
+// connections: it does not say them again.
+func TestLostGossipStream(t *testing.T) {
+	t.Parallel()
+	n := start(t, options(t))
+	h := stranger(t)
+	streams := make(chan p2p.Stream, 16)
+	h.SetStreamHandler(pubsub.GossipSubID_v11, func(s p2p.Stream) { streams <- s })
+	knows(t, h, n)
+	out, err := h.NewStream(within(t), n.LocalPeerID(), pubsub.GossipSubID_v11)
+	require.NoError(t, err)
+	p := &rawPeer{host: h, out: out}
+	yes, no := true, false
+	var subs []*pb.RPC_SubOpts
+	for i := range 300 { // more than are in one message
+		subs = append(subs, &pb.RPC_SubOpts{Subscribe: &yes, Topicid: new(fmt.Sprintf("%0250d", i))})
+	}
+	for some := range slices.Chunk(subs, 100) {
+		p.send(t, &pb.RPC{Subscriptions: some})
+	}
+	p.send(t, &pb.RPC{Subscriptions: []*pb.RPC_SubOpts{{Subscribe: &no, Topicid: subs[7].Topicid}}})
+	in := func(i int) bool {
+		peers, err := n.TopicPeers(within(t), *subs[i].Topicid)
+		return err == nil && slices.Contains(peers, h.ID())
+	}
+	for _, i := range []int{0, 7, 150, 299} {
+		join(t, *subs[i].Topicid, n)
+	}
+	for range 2 {
+		require.Eventually(t, func() bool { return in(0) && in(150) && in(299) && !in(7) }, wait, 10*time.Millisecond)
+		require.NoError(t, (<-streams).Reset())
+		select { // the router opens another one when it has forgotten the peer
+		case s := <-streams:
+			streams <- s
+		case <-time.After(wait):
+			t.Fatal("no other stream is opened")
+		}
+	}
+	require.Eventually(t, func() bool { return in(0) && in(150) && in(299) && !in(7) }, wait, 10*time.Millisecond)
+}
+
 // TestFloodUnderOtherNames: a peer that brings what is not accepted, under names that cost nothing, is not listened to after a
 // while; others are.
 func TestFloodUnderOtherNames(t *testing.T) {

@@ -22,13 +22,17 @@ type tracer struct {
 	said map[PeerID]map[string]bool
 	// own are the topics of this node. strange are others that the router has heard of: it never forgets a name.
 	own, strange map[string]struct{}
+
+	connected func(PeerID) bool
+	// repeat has the router hear again that a peer is in topics.
+	repeat func(p PeerID, topics []string)
 }
 
 var _ pubsub.RawTracer = (*tracer)(nil)
 
-func newTracer(self PeerID, m *metrics) *tracer {
+func newTracer(self PeerID, m *metrics, connected func(PeerID) bool, repeat func(PeerID, []string)) *tracer {
 	return &tracer{
-		self: self, metrics: m, mesh: map[string]map[PeerID]struct{}{}, said: map[PeerID]map[string]bool{},
+		self: self, metrics: m, connected: connected, repeat: repeat, mesh: map[string]map[PeerID]struct{}{}, said: map[PeerID]map[string]bool{},
 		own: map[string]struct{}{}, strange: map[string]struct{}{},
 	}
 }
@@ -111,8 +115,26 @@ func (t *tracer) Leave(topic string) {
 // AddPeer is called by the router.
 func (t *tracer) AddPeer(PeerID, protocol.ID) {}
 
-// RemovePeer is called by the router.
-func (t *tracer) RemovePeer(p PeerID) { t.forget(p) }
+// RemovePeer is called by the router, also when one of several connections with a peer ends. It forgets then what topics the peer
+// is in, who does not say it again.
+func (t *tracer) RemovePeer(p PeerID) {
+	if !t.connected(p) {
+		t.forget(p)
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for topic := range t.mesh {
+		t.drop(p, topic)
+	}
+	var topics []string
+	for topic, heard := range t.said[p] {
+		if heard {
+			topics = append(topics, topic)
+		}
+	}
+	t.repeat(p, topics)
+}
 
 // forget drops what is known of a peer that is gone. The router does not call RemovePeer for peers it never reached.
 func (t *tracer) forget(p PeerID) {
@@ -171,10 +193,7 @@ func (t *tracer) DropRPC(*pubsub.RPC, PeerID) {
 }
 
 // subscriptionFilter bounds what the router remembers of the topics of others.
-type subscriptionFilter struct {
-	trace     *tracer
-	connected func(PeerID) bool
-}
+type subscriptionFilter struct{ trace *tracer }
 
 var _ pubsub.SubscriptionFilter = (*subscriptionFilter)(nil)
 
@@ -183,7 +202,7 @@ func (f *subscriptionFilter) CanSubscribe(string) bool { return true }
 
 // FilterIncomingSubscriptions is called by the router for each message with subscriptions.
 func (f *subscriptionFilter) FilterIncomingSubscriptions(p PeerID, subs []*pb.RPC_SubOpts) ([]*pb.RPC_SubOpts, error) {
-	if !f.connected(p) {
+	if !f.trace.connected(p) {
 		return nil, errkind.Unavailable.Errorf("%s is gone, and nothing would forget what it said", p)
 	}
 	t := f.trace

@@ -279,6 +279,17 @@ func (f *follow) met(p PeerID) {
 	f.soon()
 }
 
+// proved is told of a peer that took this node as a member, and is one. What failed with it before may go well now: it may have
+// learned just now of a join.
+func (f *follow) proved(p PeerID) {
+	f.mu.Lock()
+	_, failed := f.failed[p]
+	f.mu.Unlock()
+	if failed && f.m.greetRate.allow(PeerID(f.id[:])+p) {
+		f.met(p)
+	}
+}
+
 // tick does what is due.
 func (f *follow) tick(now time.Time) {
 	f.mu.Lock()

@@ -56,6 +56,24 @@ func TestWithoutTheExtension(t *testing.T) {
 	}
 }
 
+// TestLateMember: a node of the reference that learns late of a join is asked again as soon as it takes the new member as one,
+// however long it was to be left alone.
+func TestLateMember(t *testing.T) {
+	t.Parallel()
+	l := newLAN(t)
+	l.loss = 1 // nothing comes by gossip
+	old := newNode(t, l, 0, 1, setup{plain: true, options: func(o *sync.Options) { o.Retry, o.RetryMax = 10*time.Millisecond, 10*time.Millisecond }})
+	old.write(t, "one")
+	n := newNode(t, l, 1, 2, setup{options: func(o *sync.Options) { o.Retry, o.RetryMax = time.Hour, time.Hour }})
+	require.Eventually(t, func() bool {
+		s, ok := n.m.Status(ctxID)
+		return ok && s.Failures > 0
+	}, long, time.Millisecond)
+	require.Zero(t, n.count())
+	old.set(keyOf(1).Public(), sync.MayWrite)
+	converged(t, 1, long, old, n)
+}
+
 // TestPeersProveWhoseDeltasTheySend: what comes by gossip is its author's once the source has proven to be.
 func TestPeersProveWhoseDeltasTheySend(t *testing.T) {
 	t.Parallel()

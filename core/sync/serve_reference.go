@@ -145,7 +145,13 @@ func (r *referenceStream) answerKeyShare(ctx context.Context, init wire.Init) er
 		return err
 	}
 	k := keyShare{m: r.m, stream: r, id: init.Context, self: self, peer: init.Party}
-	return k.run(ctx)
+	if err := k.run(ctx); err != nil {
+		return err
+	}
+	if f := r.m.follow(init.Context); f != nil {
+		f.proved(r.Peer())
+	}
+	return nil
 }
 
 func (r *referenceStream) answerHeads(ctx context.Context, id domain.ContextID) error {
