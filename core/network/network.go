@@ -89,6 +89,9 @@ type Options struct {
 	Redial, RedialMax time.Duration
 	// Ping (15 s) is how often connections are tried; one without an answer for PingTimeout (20 s) is closed.
 	Ping, PingTimeout time.Duration
+	// Tolerated (10,000) is how many gossip messages that are not accepted a peer may hand on at once, and each second a
+	// twentieth of it.
+	Tolerated int
 	// Agent is the program's name and version, for identify.
 	Agent string
 	// Mailbox is the actor's capacity; 0 = the actor's default.
@@ -131,6 +134,7 @@ func (o Options) withDefaults() Options {
 	set(&o.PingTimeout, 20*time.Second)
 	count(&o.MaxPeers, 256)
 	count(&o.Events, 1000)
+	count(&o.Tolerated, 10_000)
 	if o.MaxMemory == 0 {
 		o.MaxMemory = 256 << 20
 	}
