@@ -513,6 +513,30 @@ func TestTwoGossipStreams(t *testing.T) {
 	heard(p.out)
 }
 
+// TestQuickReturn: a node that ended in good order and is back at once exchanges messages again at once: who says that it leaves a
+// topic is not let in again for a while.
+func TestQuickReturn(t *testing.T) {
+	t.Parallel()
+	const topic = "topic"
+	opts := options(t)
+	n, b := start(t, opts), start(t, options(t))
+	join(t, topic, n, b)
+	n.dial(t, b, "tcp")
+	inMesh := func(n, of *testNode) func() bool {
+		return func() bool {
+			mesh, err := of.MeshPeers(within(t), topic)
+			return err == nil && slices.Contains(mesh, n.LocalPeerID())
+		}
+	}
+	require.Eventually(t, inMesh(n, b), wait, 10*time.Millisecond)
+	n.stop()
+	back := start(t, opts)
+	join(t, topic, back)
+	back.dial(t, b, "tcp")
+	require.Eventually(t, inMesh(back, b), wait, 10*time.Millisecond)
+	require.Eventually(t, inMesh(b, back), wait, 10*time.Millisecond)
+}
+
 // TestLostGossipStream: a peer that is still connected stays in its topics when the stream to it ends, as it does with one of two
 // connections: it does not say them again.
 func TestLostGossipStream(t *testing.T) {

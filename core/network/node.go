@@ -419,6 +419,12 @@ func (n *node) close() error {
 	n.cancel()
 	n.work.Wait()
 	var all []error
+	if n.host != nil {
+		// First, so that nobody is told that the topics are left: a router does not let in again for a while who left.
+		for _, p := range n.host.Network().Peers() {
+			all = append(all, n.host.Network().ClosePeer(p))
+		}
+	}
 	if n.gossip != nil {
 		all = append(all, n.gossip.close())
 	}
