@@ -172,7 +172,8 @@ func (c *socketConn) ping() error {
 			return c.ctx.Err()
 		case <-t.C:
 		}
-		ctx, cancel := context.WithTimeout(c.ctx, c.s.opts.PongTimeout)
+		// Not with c.ctx, as with reading. close ends it.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(c.ctx), c.s.opts.PongTimeout)
 		err := c.conn.Ping(ctx)
 		cancel()
 		if err != nil {
