@@ -124,9 +124,7 @@ func (t *tracer) RemovePeer(p PeerID) {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for topic := range t.mesh {
-		t.drop(p, topic)
-	}
+	t.dropAll(p)
 	var topics []string
 	for topic, heard := range t.said[p] {
 		if heard {
@@ -140,10 +138,14 @@ func (t *tracer) RemovePeer(p PeerID) {
 func (t *tracer) forget(p PeerID) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.dropAll(p)
+	delete(t.said, p)
+}
+
+func (t *tracer) dropAll(p PeerID) {
 	for topic := range t.mesh {
 		t.drop(p, topic)
 	}
-	delete(t.said, p)
 }
 
 // DeliverMessage is called by the router.

@@ -269,8 +269,11 @@ func (f *follow) attempted(ctx context.Context, err error) {
 	f.due = time.Now().Add(f.pause(f.now.Failures))
 }
 
-// met greets a peer that entered the topic.
+// met greets a peer that entered the topic. Who enters and leaves all the time causes no more than others.
 func (f *follow) met(p PeerID) {
+	if !f.m.greetRate.allow(PeerID(f.id[:]) + p) {
+		return
+	}
 	f.mu.Lock()
 	delete(f.failed, p)
 	f.due = time.Time{}
@@ -285,7 +288,7 @@ func (f *follow) proved(p PeerID) {
 	f.mu.Lock()
 	_, failed := f.failed[p]
 	f.mu.Unlock()
-	if failed && f.m.greetRate.allow(PeerID(f.id[:])+p) {
+	if failed {
 		f.met(p)
 	}
 }

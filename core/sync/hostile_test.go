@@ -386,14 +386,7 @@ func TestRestlessPeer(t *testing.T) {
 	l := newLAN(t)
 	quiet := func(o *sync.Options) { o.Frequency, o.Heartbeat, o.Republish = time.Hour, time.Hour, time.Hour }
 	first := newNode(t, l, 0, 2, setup{options: quiet})
-	var opened atomic.Int32
-	serve := first.m.ServeExtension
-	first.port.mu.Lock()
-	first.port.handlers[wire.ExtensionProtocol] = func(ctx context.Context, s sync.Stream) {
-		opened.Add(1)
-		serve(ctx, s)
-	}
-	first.port.mu.Unlock()
+	opened := first.sessions()
 	first.write(t, "one")
 	second := newNode(t, l, 1, 2, setup{options: quiet})
 	converged(t, 1, long, first, second)

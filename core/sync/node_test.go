@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	stdsync "sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -396,4 +397,17 @@ func newNodes(t *testing.T, l *lan, count int) []*node {
 		nodes[i] = newNode(t, l, i, count, setup{})
 	}
 	return nodes
+}
+
+// sessions counts those that are opened with the node from now on.
+func (n *node) sessions() *atomic.Int32 {
+	opened := &atomic.Int32{}
+	serve := n.m.ServeExtension
+	n.port.mu.Lock()
+	defer n.port.mu.Unlock()
+	n.port.handlers[wire.ExtensionProtocol] = func(ctx context.Context, s sync.Stream) {
+		opened.Add(1)
+		serve(ctx, s)
+	}
+	return opened
 }

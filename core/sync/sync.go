@@ -109,7 +109,7 @@ type Manager struct {
 	large       largeAnswers
 	keys        flights
 	headers     headers
-	asked       reported // requests that cannot be served, and peers that have another root
+	asked       reported // requests that cannot be served, peers that have another root, refused deltas
 
 	// generation counts the changes of groups, from 1.
 	generation atomic.Uint64
@@ -134,7 +134,8 @@ func New(opts Options) *Manager {
 		opts: opts, log: opts.Logger, metrics: newMetrics(opts.Registerer), peers: newPeerBook(opts.Network),
 		gossipRate: newLimiter(gossipPerSecond, gossipBurst), requestRate: newLimiter(requestsPerSecond, requestsBurst),
 		hearsayRate: newLimiter(hearsayPerSecond, hearsayBurst), greetRate: newLimiter(greetsPerSecond, greetsBurst),
-		places: make(chan struct{}, opts.MaxConcurrent), reading: make(chan struct{}, readers), large: newLargeAnswers(), follows: map[domain.ContextID]*follow{},
+		places: make(chan struct{}, opts.MaxConcurrent), reading: make(chan struct{}, readers), large: newLargeAnswers(),
+		follows: map[domain.ContextID]*follow{},
 	}
 	m.generation.Store(1)
 	return m
@@ -219,8 +220,7 @@ func (m *Manager) PeerSubscribed(p PeerID, topic string) {
 	if err != nil {
 		return // the topic of something else
 	}
-	// Who enters and leaves all the time causes no more than others.
-	if f := m.follow(id); f != nil && m.greetRate.allow(PeerID(id[:])+p) {
+	if f := m.follow(id); f != nil {
 		f.met(p)
 	}
 }

@@ -226,15 +226,8 @@ func TestInterval(t *testing.T) {
 	t.Parallel()
 	compared := func(interval time.Duration) *atomic.Int32 {
 		l := newLAN(t)
-		opened := &atomic.Int32{}
 		first := newNode(t, l, 0, 2, setup{options: func(o *sync.Options) { o.Heartbeat, o.Frequency = time.Hour, time.Hour }})
-		serve := first.m.ServeExtension
-		first.port.mu.Lock()
-		first.port.handlers[wire.ExtensionProtocol] = func(ctx context.Context, s sync.Stream) {
-			opened.Add(1)
-			serve(ctx, s)
-		}
-		first.port.mu.Unlock()
+		opened := first.sessions()
 		first.write(t, "one")
 		second := newNode(t, l, 1, 2, setup{options: func(o *sync.Options) {
 			o.Heartbeat, o.Frequency, o.Interval = time.Hour, 20*time.Millisecond, interval
